@@ -1,0 +1,118 @@
+"""`Pairs`: images, captions, ground truth, splits and ids.
+
+Explained in notebook 01 and in `book/own_data.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from rsnb.errors import DataError
+
+__all__ = ["ImageReader", "Pairs"]
+
+ImageReader = Callable[[int], Image.Image]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """An image-text data set, or a part of one. Immutable; a subset is again a `Pairs`.
+
+    Attributes:
+        name: data set name, such as `"ucm"`.
+        ids: N stable, unique image ids (relative posix path, or scene id).
+        split: N split names (`train`, `val`, `test`, or a set's own).
+        label: N class names, `""` where the set states none.
+        captions: T captions.
+        gt: int64 (T,), row in `ids` of each caption's image.
+        has_pixels: bool (N,), False where this copy knows an image without its pixels.
+        reader: row → RGB `PIL.Image`; rows refer to the set as loaded, see `rows`.
+        rows: int64 (N,), each image's row for `reader` (a subset keeps the original's).
+        source: facts on origin: `path`, `layout`, `sha256`, `problems` and the like.
+    """
+
+    name: str
+    ids: tuple[str, ...]
+    split: tuple[str, ...]
+    label: tuple[str, ...]
+    captions: tuple[str, ...]
+    gt: np.ndarray
+    has_pixels: np.ndarray
+    reader: ImageReader
+    rows: np.ndarray
+    source: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.ids)
+
+    def __repr__(self) -> str:
+        """Return name, sizes and splits in one line."""
+        splits = {s: self.split.count(s) for s in dict.fromkeys(self.split)}
+        pixels = "" if self.has_pixels.all() else f", {self.has_pixels.sum()} pixels"
+        return (
+            f"Pairs({self.name}: {len(self.ids):,} images, "
+            f"{len(self.captions):,} captions, {splits}{pixels})"
+        )
+
+    def image(self, i: int) -> Image.Image:
+        """Return image `i` as RGB.
+
+        Raises:
+            DataError: this copy has no pixels for it.
+        """
+        if not self.has_pixels[i]:
+            raise DataError(
+                f"{self.name}: {self.ids[i]} is known without pixels here. "
+                "Use pairs.with_pixels() for steps that need images."
+            )
+        return self.reader(int(self.rows[i]))
+
+    def captions_of(self, i: int) -> list[str]:
+        """Return the captions of image `i`, in source order."""
+        return [self.captions[t] for t in np.flatnonzero(self.gt == i)]
+
+    def subset(self, rows: Sequence[int] | np.ndarray) -> Pairs:
+        """Return the images `rows` (ints or a bool mask), with their captions."""
+        idx = np.asarray(rows)
+        if idx.dtype == bool:
+            idx = np.flatnonzero(idx)
+        idx = idx.astype(np.int64)
+        if len(np.unique(idx)) != len(idx):
+            raise DataError(f"{self.name}: a subset may hold each image once.")
+        new = np.full(len(self.ids), -1, np.int64)
+        new[idx] = np.arange(len(idx))
+        order = np.argsort(new[self.gt], kind="stable")
+        keep = order[new[self.gt][order] >= 0]
+        return replace(
+            self,
+            ids=tuple(self.ids[i] for i in idx),
+            split=tuple(self.split[i] for i in idx),
+            label=tuple(self.label[i] for i in idx),
+            captions=tuple(self.captions[t] for t in keep),
+            gt=new[self.gt[keep]],
+            has_pixels=self.has_pixels[idx],
+            rows=self.rows[idx],
+        )
+
+    def where(self, split: str) -> Pairs:
+        """Return the images of one split.
+
+        Raises:
+            DataError: the set has no such split; the message lists those it has.
+        """
+        mask = np.array([s == split for s in self.split], bool)
+        if not mask.any():
+            have = ", ".join(dict.fromkeys(self.split))
+            raise DataError(f"{self.name} has no split {split!r}; it has: {have}.")
+        return self.subset(mask)
+
+    def with_pixels(self) -> Pairs:
+        """Return the images whose pixels this copy holds."""
+        return self if self.has_pixels.all() else self.subset(self.has_pixels)
+
