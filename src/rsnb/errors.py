@@ -6,13 +6,19 @@ Explained in `book/own_data.md`. Exit codes of `python -m rsnb`: 1 a cell failed
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 __all__ = [
     "BackboneError",
     "DataError",
+    "DataProblems",
     "EmbeddingError",
     "FileCorruptError",
     "MetricError",
     "ParameterError",
+    "Problem",
     "ResourceError",
     "RsnbError",
     "StalePageError",
@@ -31,6 +37,51 @@ class RsnbError(Exception):
 
 class DataError(RsnbError):
     """A data set is missing, inconsistent, or not in any layout that we read."""
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One fault in a data set's files.
+
+    Attributes:
+        file: path relative to the data set's folder.
+        line: line, or 1-based entry of a JSON list; 0 means the whole file.
+        kind: short class of fault, such as `"blank caption"`.
+        detail: what was found.
+        fix: what to do.
+    """
+
+    file: str
+    line: int
+    kind: str
+    detail: str
+    fix: str
+
+
+class DataProblems(DataError):
+    """All faults of a data set at once.
+
+    Attributes:
+        problems: every `Problem`, sorted by file and line.
+    """
+
+    def __init__(self, name: str, problems: Iterable[Problem], shown: int = 20) -> None:
+        self.problems = tuple(sorted(problems))
+        kinds = Counter(p.kind for p in self.problems).most_common()
+        rows = [
+            f"  {p.file}:{p.line or '-'}  {p.kind}: {p.detail}  -> {p.fix}"
+            for p in self.problems[:shown]
+        ]
+        if len(self.problems) > shown:
+            rows.append(f"  ... and {len(self.problems) - shown} more")
+        super().__init__(
+            f"{name}: {len(self.problems)} problems ("
+            + ", ".join(f"{n} {kind}" for kind, n in kinds)
+            + ")\n"
+            + "\n".join(rows)
+            + "\nMend the files, or load with lenient=True (--lenient) to leave the "
+            "affected rows out."
+        )
 
 
 class ParameterError(RsnbError):

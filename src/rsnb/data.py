@@ -1,0 +1,267 @@
+"""`load`: one call for every data set, by name or by path.
+
+Explained in notebook 01 and in `book/own_data.md`. Faults are collected, never
+guessed away: one table of `Problem`s, or (lenient) quarantine with counts.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
+from typing import cast
+
+import numpy as np
+
+from rsnb.errors import DataError, DataProblems, FileCorruptError, Problem
+from rsnb.files import (
+    cache_dir,
+    fingerprint,
+    read_json,
+    receipt_path,
+    sha256_file,
+)
+from rsnb.images import StoreReader, is_safe_name
+from rsnb.layouts import Row
+from rsnb.pairs import Pairs
+from rsnb.readers import read_manifest
+from rsnb.stores import locate
+
+__all__ = ["CARDS", "Pairs", "check_pixels", "load"]
+
+MAX_CAPTION = 2_000
+SPLITS = {s: s for s in ("train", "val", "test", "all")}
+SPLITS |= {"valid": "val", "validation": "val", "dev": "val", "restval": "train"}
+# Bidi controls and zero-width characters: invisible, and they reorder a page's text.
+HIDDEN = dict.fromkeys(
+    (0x61C, 0xFEFF, 0x2060)
+    + tuple(range(0x200B, 0x2010))
+    + tuple(range(0x202A, 0x202F))
+    + tuple(range(0x2066, 0x206A))
+)
+# name -> (images, captions, where its files come from)
+CARDS: Mapping[str, tuple[int, int, str]] = MappingProxyType(
+    {
+        "ucm": (2100, 10500, "captions: dataset.json of UCM-Captions (RSICD_optimal "
+                "README); images: UC Merced Land Use, as images/<name>"),
+        "rsicd": (10921, 54605, "`python -m rsnb fetch rsicd` (526 MB), or "
+                  "dataset_rsicd.json beside RSICD_images/<name>"),
+        "rsitmd": (4743, 23715, "dataset_RSITMD.json beside images/<name> (links in "
+                   "the README of xiaoyuan1996/AMFMN, folder RSITMD)"),
+        "sydney": (613, 3065, "dataset.json of Sydney-Captions beside imgs/<name> "
+                   "(RSICD_optimal README)"),
+        "nwpu": (31500, 157500, "dataset_nwpu.json beside NWPU_images/<class>/<name> "
+                 "(HaiyanHuang98/NWPU-Captions; pixels are NWPU-RESISC45)"),
+    }
+)  # fmt: skip
+
+
+def load(name_or_path: str | Path, *, lenient: bool = False) -> Pairs:
+    """Load a data set.
+
+    Args:
+        name_or_path: `world`, `ucm`, `rsicd`, `rsitmd`, `sydney`, `nwpu`; or a folder,
+            a manifest, or a pattern such as `raw/*_caps.txt`. A name is looked up in
+            `$RSNB_DATA/<name>`, then in `$RSNB_CACHE/data/<name>`.
+        lenient: leave faulty rows out and count them in `source["problems"]`. A blank
+            or damaged caption goes; an image goes with its last caption, or when it is
+            a duplicate, has an unknown split, or lacks pixels that were promised.
+
+    Returns:
+        All splits. Images that the manifest lists without promising pixels, or whose
+        folder holds no image at all, are known without pixels (`has_pixels`).
+
+    Raises:
+        DataProblems: the faults, one table (strict only).
+        DataError: not found (says where it looked), no known layout, or nothing left.
+    """
+    name = str(name_or_path)
+    if name == "world":
+        from rsnb import world
+
+        return cast("Pairs", world.load())
+    path = _find(name) if name in CARDS else Path(name)
+    root, files = _manifests(path)
+    layouts: dict[str, list[Row]] = {}
+    bad: list[Problem] = []
+    shas = {}
+    for file in files:
+        rel = file.relative_to(root).as_posix()
+        layout, rows, problems = read_manifest(file, rel)
+        bad += problems
+        if layout:
+            layouts.setdefault(layout, []).extend(rows)
+            shas[rel] = sha256_file(file)
+            bad += _off_receipt(file, rel, shas[rel])
+    if "captions.jsonl" in layouts:  # our own format, made from the others
+        layouts = {"captions.jsonl": layouts["captions.jsonl"]}
+    if len(layouts) != 1:
+        if bad:
+            raise DataProblems(name, bad)
+        found = ", ".join(layouts) or "no layout that rsnb reads"
+        raise DataError(f"{path} holds {found}. Name one file, or one *.pattern.")
+    [(layout, rows)] = layouts.items()
+    if name in CARDS and not bad:
+        bad += _off_card(name, rows)
+    rows = locate(_clean(rows, layout, bad), root, bad)
+    if bad and not lenient:
+        raise DataProblems(name, bad)
+    if not rows:
+        raise DataProblems(name, bad) if bad else DataError(f"{path}: no image rows.")
+    source = {
+        "path": name,
+        "layout": layout,
+        "files": shas,
+        "sha256": fingerprint(shas, [(r.image, r.token) for r in rows]),
+        "problems": dict(Counter(p.kind for p in bad)),
+        "pixel_tiers": dict(Counter(r.tier for r in rows if r.tier)),
+    }
+    return Pairs(
+        name=name if name in CARDS else (root if "*" in path.name else path).stem,
+        ids=tuple(r.image for r in rows),
+        split=tuple(r.split for r in rows),
+        label=tuple(r.label for r in rows),
+        captions=tuple(c for r in rows for c in r.captions),
+        gt=np.repeat(np.arange(len(rows)), [len(r.captions) for r in rows]),
+        has_pixels=np.array([r.place is not None for r in rows], bool),
+        reader=StoreReader([r.place for r in rows]),
+        rows=np.arange(len(rows)),
+        source=source,
+    )
+
+
+def check_pixels(pairs: Pairs) -> tuple[Problem, ...]:
+    """Decode every image once (about 1 ms each) and return those that fail."""
+    bad = []
+    for i in np.flatnonzero(pairs.has_pixels):
+        try:
+            pairs.image(int(i))
+        except FileCorruptError as e:
+            again = "fetch this image again"
+            bad.append(Problem(pairs.ids[i], 0, "unreadable image", str(e), again))
+    return tuple(bad)
+
+
+def _find(name: str) -> Path:
+    """Return a named set's folder."""
+    tried = [cache_dir() / "data" / name]
+    if "RSNB_DATA" in os.environ:
+        tried.insert(0, Path(os.environ["RSNB_DATA"]) / name)
+    for folder in tried:
+        if folder.is_dir() and any(folder.iterdir()):
+            return folder
+    raise DataError(
+        f"{name} is not on this machine; looked in {' and '.join(map(str, tried))}. "
+        f"RSNB_DATA is {os.environ.get('RSNB_DATA', 'not set')}. "
+        f"Set it to the folder that holds {name}/, and put there: {CARDS[name][2]}."
+    )
+
+
+def _manifests(path: Path) -> tuple[Path, list[Path]]:
+    """Return (data folder, files that may be manifests)."""
+    if "*" in path.name:
+        return path.parent, sorted(path.parent.glob(path.name))
+    if path.is_file():
+        return path.parent, [path]
+    if not path.is_dir():
+        raise DataError(
+            f"{path} does not exist and is no known name; names: world, "
+            f"{', '.join(CARDS)}."
+        )
+    inside = [*path.iterdir(), *(path / "data").glob("*.parquet")]
+    ends = (".json", ".jsonl", ".csv", "_caps.txt", ".parquet")
+    ends += (".json.gz", ".jsonl.gz", ".csv.gz")
+    return path, sorted(
+        p
+        for p in inside
+        if p.is_file() and p.name.endswith(ends) and not p.name.startswith(".")
+    )
+
+
+def _off_receipt(file: Path, rel: str, found: str) -> list[Problem]:
+    """Return a problem if a fetched file is no longer what its receipt says."""
+    receipt = receipt_path(file)
+    if not receipt.is_file() or read_json(receipt).get("sha256", found) == found:
+        return []
+    detail = f"sha256 is {found[:12]}…, not that of its receipt"
+    return [Problem(rel, 0, "unreadable file", detail, "fetch it again")]
+
+
+def _off_card(name: str, rows: Sequence[Row]) -> list[Problem]:
+    images, captions, where = CARDS[name]
+    found = len({r.image for r in rows}), sum(len(r.captions) for r in rows)
+    if found == (images, captions):
+        return []
+    detail = f"{found[0]} images, {found[1]} captions; {name} has {images}, {captions}"
+    return [Problem(rows[0].file if rows else name, 0, "count off", detail, where)]
+
+
+def _clean(rows: Sequence[Row], layout: str, bad: list[Problem]) -> list[Row]:
+    """Return rows with settled ids, splits and captions; faults go to `bad`."""
+    names = _settle_names([str(r.image) for r in rows], layout)
+    seen: dict[str, Row] = {}
+    for row, name in zip(rows, names, strict=True):
+        fault = None
+        if not is_safe_name(name) or "\ufffd" in name:
+            fault = "unsafe path", repr(row.image), "use a relative path, / between"
+        elif name in seen:
+            first = f"{name} is also at {seen[name].file}:{seen[name].line}"
+            fault = "duplicate id", first, "keep one entry, with all its captions"
+        elif row.split not in SPLITS:
+            known = "use train, val or test"
+            fault = "unknown split", f"{name}: {row.split!r}", known
+        elif not row.captions:
+            fault = "image without captions", name, "add captions or drop the image"
+        if fault:
+            bad.append(Problem(row.file, row.line, *fault))
+            continue
+        kept = []
+        for k, text in enumerate(row.captions):
+            line = row.lines[k] if k < len(row.lines) else row.line
+            text, fault = _clean_text(text)
+            if fault:
+                detail = f"caption {k + 1} of {name}{fault[1]}"
+                bad.append(Problem(row.file, line, fault[0], detail, fault[2]))
+            else:
+                kept.append(text)
+        row.image, row.split, row.captions = name, SPLITS[row.split], kept
+        seen[name] = row
+    return [row for row in seen.values() if row.captions]
+
+
+def _clean_text(text: object) -> tuple[str, tuple[str, str, str] | None]:
+    """Return a caption in NFC without control, bidi or zero-width characters."""
+    if not isinstance(text, str):
+        kind = type(text).__name__
+        return "", ("bad field", f" is {kind}, not text", "give a string")
+    if "\ufffd" in text or any("\ud800" <= c <= "\udfff" for c in text):
+        return "", ("encoding", " has bytes that are not UTF-8", "save as UTF-8")
+    text = "".join(" " if c in "\t\n\r\u2028\u2029" else c for c in text)
+    text = unicodedata.normalize("NFC", text.translate(HIDDEN))
+    text = "".join(c for c in text if unicodedata.category(c) != "Cc").strip()
+    if not text:
+        return "", ("blank caption", " is empty", "write it or drop the line")
+    if len(text) > MAX_CAPTION:
+        return "", ("long caption", f" has {len(text):,} characters", "shorten it")
+    return text, None
+
+
+def _settle_names(names: Sequence[str], layout: str) -> list[str]:
+    """Return image paths relative to the data set.
+
+    Names are never cut to their last part. Two layouts carry a folder that is not
+    the data set's: HarMA's split folder (dropped if names stay distinct), and the
+    absolute or hub folder common to all rows of a CSV or parquet.
+    """
+    posix = [n.replace("\\", "/") if n[1:3] == ":\\" else n for n in names]
+    if layout == "HarMA JSON":
+        cut = [n.split("/", 1)[-1] if n.split("/")[0] in SPLITS else n for n in posix]
+        return cut if len(set(cut)) == len(set(posix)) else posix
+    absolute = [n.startswith("/") or n[1:2] == ":" for n in posix]
+    if posix and (all(absolute) or layout == "hub parquet"):
+        common = os.path.commonpath([str(PurePosixPath("/", n).parent) for n in posix])
+        return [str(PurePosixPath("/", n).relative_to(common)) for n in posix]
+    return posix

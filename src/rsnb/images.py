@@ -1,0 +1,174 @@
+"""Pixels from strangers: safe decoding, random access in folders, zips and parquet.
+
+Explained in `book/own_data.md`. Nothing is ever unpacked to disk.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from PIL import Image
+
+from rsnb.errors import DataError, FileCorruptError
+
+__all__ = [
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "UNREADABLE",
+    "StoreReader",
+    "decode_image",
+    "is_safe_name",
+]
+
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")
+MAX_PIXELS = 64_000_000
+MAX_BYTES = 40_000_000
+UNREADABLE = (  # what files, zips (encrypted: RuntimeError) and pyarrow raise
+    OSError,
+    KeyError,
+    RuntimeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def is_safe_name(name: str) -> bool:
+    r"""Tell whether a name from a manifest or archive stays inside its folder.
+
+    >>> is_safe_name("a/b.jpg"), is_safe_name("../b.jpg"), is_safe_name("C:\\b.jpg")
+    (True, False, False)
+    """
+    parts = PurePosixPath(name).parts
+    bad = not parts or name.startswith("/") or ".." in parts or "\\" in name
+    return not (bad or "\0" in name or (len(name) > 1 and name[1] == ":"))
+
+
+def decode_image(data: bytes, what: str = "image") -> Image.Image:
+    """Decode one image to RGB.
+
+    Only JPEG, PNG, TIFF and WebP are tried: other decoders of Pillow have had holes,
+    and no data set here needs them. EXIF orientation is left alone (overhead scenes
+    have no upright); the first frame of an animation is taken. Integer samples deeper
+    than 8 bits are refused, because Pillow's conversion would clip them to white.
+
+    Args:
+        data: the file's bytes, at most 40 MB.
+        what: the image's name, for messages.
+
+    Raises:
+        FileCorruptError: empty, truncated, too large, or not an allowed format.
+    """
+    if not 0 < len(data) <= MAX_BYTES:
+        raise FileCorruptError(
+            f"{what}: {len(data):,} bytes; an image here has 1 to {MAX_BYTES:,}."
+        )
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:  # before any pixel is decoded
+                raise FileCorruptError(
+                    f"{what}: {image.width} x {image.height} pixels are more than "
+                    f"{MAX_PIXELS:,}. Tile it first."
+                )
+            if image.mode.startswith(("I", "F")):
+                raise FileCorruptError(
+                    f"{what}: mode {image.mode} has more than 8 bits a sample. "
+                    "Scale it to 8 bits first; how is a choice that is yours."
+                )
+            image.load()
+            return image.convert("RGB")
+    except FileCorruptError:
+        raise
+    except Exception as e:  # Pillow's decoders raise many kinds on hostile bytes
+        raise FileCorruptError(
+            f"{what}: cannot be decoded as {', '.join(FORMATS)} ({e}). Fetch it again."
+        ) from e
+
+
+class StoreReader:
+    """Row → RGB image, from files, zip members or rows of parquet files.
+
+    Handles are kept per process and per thread, so a reader can be used from threads,
+    after a fork, and pickled to workers.
+
+    Args:
+        where: for each row (store, key), or None for a row without pixels. The store
+            is a folder, a `.zip` or a `.parquet`; the key a relative path, a member
+            name, or a row number.
+    """
+
+    def __init__(self, where: Sequence[tuple[str, str] | None]) -> None:
+        self.__setstate__({"where": tuple(where)})
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave open handles behind when pickled."""
+        return {"where": self.where}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Start without handles."""
+        self.where: tuple[tuple[str, str] | None, ...] = state["where"]
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._group: tuple[str, int] = ("", -1)
+        self._column: Any = None
+
+    def __call__(self, row: int) -> Image.Image:
+        """Return the image of `row` as RGB."""
+        place = self.where[row]
+        if place is None:
+            raise DataError(f"row {row} is known without pixels.")
+        store, key = place
+        return decode_image(self.read(row), f"{store}:{key}")
+
+    def read(self, row: int) -> bytes:
+        """Return the encoded bytes of `row`, at most one byte over the limit."""
+        place = self.where[row]
+        if place is None:
+            raise DataError(f"row {row} is known without pixels.")
+        store, key = place
+        try:
+            if store.endswith(".parquet"):
+                return self._parquet_row(store, int(key))
+            if store.endswith(".zip"):
+                with self._handle(store, zipfile.ZipFile).open(key) as f:
+                    return bytes(f.read(MAX_BYTES + 1))
+            with Path(store, key).open("rb") as f:
+                return f.read(MAX_BYTES + 1)
+        except UNREADABLE as e:
+            raise FileCorruptError(f"{store}:{key}: cannot be read ({e}).") from e
+
+    def _handle(self, store: str, opener: Any) -> Any:
+        """Return this process's and thread's handle on a store."""
+        if getattr(self._local, "pid", None) != os.getpid():
+            self._local.pid, self._local.handles = os.getpid(), {}
+        handles = self._local.handles
+        if store not in handles:
+            handles[store] = opener(store)
+        return handles[store]
+
+    def _parquet_row(self, store: str, row: int) -> bytes:
+        """Return the bytes in one row; the last row group stays decoded.
+
+        One lock for all threads, because a row group may hold hundreds of megabytes.
+        """
+        import pyarrow.parquet as pq
+
+        file = self._handle(store, pq.ParquetFile)
+        for group in range(file.num_row_groups):
+            n = file.metadata.row_group(group).num_rows
+            if row < n:
+                break
+            row -= n
+        with self._lock:
+            if self._group != (store, group):
+                table = file.read_row_group(group, columns=["image.bytes"])
+                self._column = table["image"].combine_chunks().field("bytes")
+                self._group = (store, group)
+            return bytes(self._column[row].as_py() or b"")

@@ -1,0 +1,249 @@
+"""The caption layouts of this field, each read into plain rows.
+
+Explained in `book/own_data.md`. A reader keeps what it finds, for `rsnb.data` to
+judge; an entry that it cannot take apart becomes a `Problem`.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import re
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from rsnb.errors import Problem
+
+__all__ = ["LAYOUTS", "Row", "read_text", "split_of"]
+
+MAX_TEXT = 1_000_000_000  # bytes of one manifest once unpacked
+SPLIT_WORD = re.compile(r"(?<![a-z])(train|val|valid|validation|dev|test)(?![a-z])")
+
+
+@dataclass
+class Row:
+    """One image as its manifest states it.
+
+    Attributes:
+        image: path as written.
+        captions: texts as written; anything but a string is a fault judged later.
+        split: as written, or told by the file's name; `"all"` where nothing tells.
+        label: class name or `""`.
+        file: manifest, relative to the data folder.
+        line: line (text) or 1-based entry (JSON, parquet).
+        lines: line of each caption, where it differs.
+        store: archive with the pixels, relative to the data folder; `""` = the folder.
+        member: name inside `store`; `""` where the manifest does not say.
+        tier: how sure the link to borrowed pixels is, where the manifest says.
+        place: (store, key) for `StoreReader`, once the pixels are found.
+        token: content mark of the pixels: size and CRC, or size and mtime.
+    """
+
+    image: str
+    captions: list[Any]
+    split: str
+    label: str = ""
+    file: str = ""
+    line: int = 0
+    lines: list[int] = field(default_factory=list)
+    store: str = ""
+    member: str = ""
+    tier: str = ""
+    place: tuple[str, str] | None = None
+    token: tuple[int, int] = (0, 0)
+
+
+Read = tuple[list[Row], list[Problem]]
+
+
+def split_of(path: Path) -> str:
+    """Return the split that a file's name states, or `"all"`.
+
+    >>> split_of(Path("rsitmd_val.csv.gz")), split_of(Path("captions.csv"))
+    ('val', 'all')
+    """
+    found = SPLIT_WORD.findall(path.name.split(".")[0].lower())
+    return found[-1] if found else "all"
+
+
+def read_text(path: Path) -> str:
+    """Return a file's text; bytes that are not UTF-8 become U+FFFD, judged later."""
+    with path.open("rb") as f:
+        packed = f.read(2) == b"\x1f\x8b"
+    with gzip.open(path) if packed else path.open("rb") as f:
+        data = f.read(MAX_TEXT + 1)
+    if len(data) > MAX_TEXT:
+        raise ValueError(f"more than {MAX_TEXT:,} bytes of text")
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16", "replace")
+    text = data.decode("utf-8-sig", "replace")
+    if "\ufffd" in text and b"\t" in data.split(b"\n", 1)[0]:
+        return data.decode("gb18030", "replace")  # RS5M's tab-separated files
+    return text
+
+
+def _lines(text: str) -> list[str]:
+    """Split at newlines only: `splitlines` also cuts at U+2028 and its like."""
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    return lines[:-1] if lines[-1] == "" else lines
+
+
+def _karpathy(path: Path, rel: str, doc: Any) -> Read:
+    rows, bad = [], []
+    for i, entry in enumerate(doc["images"], 1):
+        try:
+            texts = [s["raw"] for s in entry["sentences"]]
+            image = "/".join(filter(None, (entry.get("filepath"), entry["filename"])))
+            split = str(entry["split"])
+        except (KeyError, TypeError, AttributeError) as e:
+            bad.append(_field(rel, i, e))
+            continue
+        label = str(entry.get("class", ""))
+        rows.append(Row(image, texts, split, label, rel, i))
+    return rows, bad
+
+
+def _nwpu(path: Path, rel: str, doc: Any) -> Read:
+    rows, bad, i = [], [], 0
+    for label, entries in doc.items():
+        for entry in entries:
+            i += 1
+            try:
+                texts = [v for k, v in entry.items() if k.startswith("raw")]
+                image, split = f"{label}/{entry['filename']}", str(entry["split"])
+            except (KeyError, TypeError, AttributeError) as e:
+                bad.append(_field(rel, i, e))
+                continue
+            rows.append(Row(image, texts, split, label, rel, i))
+    return rows, bad
+
+
+def _harma(path: Path, rel: str, doc: Any) -> Read:
+    rows: list[Row] = []
+    seen: dict[str, Row] = {}
+    bad = []
+    for i, entry in enumerate(doc, 1):
+        try:
+            image, texts = entry["image"], entry["caption"]
+            label = str(entry.get("label_name", ""))
+        except (KeyError, TypeError, AttributeError) as e:
+            bad.append(_field(rel, i, e))
+            continue
+        if isinstance(texts, str) and image in seen:
+            seen[image].captions.append(texts)
+            seen[image].lines.append(i)
+            continue
+        many = texts if isinstance(texts, list) else [texts]
+        row = Row(image, list(many), split_of(path), label, rel, i, [i] * len(many))
+        rows.append(row)
+        if isinstance(texts, str):
+            seen[image] = row
+    return rows, bad
+
+
+def _jsonl(path: Path, rel: str, doc: Any) -> Read:
+    rows, bad = [], []
+    for i, line in enumerate(_lines(doc), 1):
+        try:
+            e = json.loads(line)
+            row = Row(e["image"], e["captions"], e["split"], e.get("class", ""), rel, i)
+            if "rsicd_zip" in e:  # RSITMD: its pixels lie in RSICD's archives
+                row.store, row.member = f"../rsicd/{e['rsicd_zip']}", e["rsicd_image"]
+                row.tier = str(e.get("map_tier", ""))
+            elif "zip" in e:
+                row.store, row.member = e["zip"], e["image"]
+            elif "image_here" in e:
+                row.member = e["image_here"]
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
+            bad.append(_field(rel, i, err))
+            continue
+        rows.append(row)
+    return rows, bad
+
+
+def _csv(path: Path, rel: str, doc: Any) -> Read:
+    delimiter = "\t" if "\t" in doc.split("\n", 1)[0] else ","
+    reader = csv.reader(io.StringIO(doc, newline=""), delimiter=delimiter, strict=True)
+    head = [h.strip() for h in next(reader)]
+    at_file, at_title = head.index("filename"), head.index("title")
+    seen: dict[str, Row] = {}
+    bad = []
+    before = reader.line_num
+    try:
+        for cells in reader:
+            line, before = before + 1, reader.line_num
+            if len(cells) != len(head):
+                kind = "short row" if len(cells) < len(head) else "long row"
+                detail = f"{len(cells)} fields, the header has {len(head)}"
+                fix = "quote captions that hold the delimiter; drop empty lines"
+                bad.append(Problem(rel, line, kind, detail, fix))
+                continue
+            image = cells[at_file].strip()
+            row = seen.setdefault(image, Row(image, [], split_of(path), "", rel, line))
+            row.captions.append(cells[at_title])
+            row.lines.append(line)
+    except csv.Error as e:  # the rest of the file cannot be cut into rows
+        fix = "close the quote or double the quotes inside the caption"
+        bad.append(Problem(rel, before + 1, "unreadable file", str(e), fix))
+    return list(seen.values()), bad
+
+
+def _precomp(path: Path, rel: str, doc: Any) -> Read:
+    """One caption a line; names one a line for each image, or for each caption."""
+    names_path = path.with_name(path.name.replace("_caps.txt", "_filename.txt"))
+    captions = _lines(doc)
+    try:
+        names = [n.strip() for n in _lines(read_text(names_path))]
+    except (OSError, ValueError, EOFError, zlib.error) as e:
+        fix = f"put {names_path.name} beside it"
+        return [], [Problem(rel, 0, "captions without images", str(e), fix)]
+    per_image = len(captions) // len(names) if names else 0
+    if not per_image or per_image * len(names) != len(captions):
+        detail = f"{len(captions)} captions, {len(names)} names"
+        fix = "restore both files: a lost line shifts every pair after it"
+        return [], [Problem(rel, 0, "count off", detail, fix)]
+    rows: list[Row] = []
+    for i, text in enumerate(captions):
+        name = names[i // per_image]
+        new = i % per_image == 0 if per_image > 1 else not i or name != names[i - 1]
+        if new:
+            rows.append(Row(name, [], split_of(path), "", rel, i + 1))
+        rows[-1].captions.append(text)
+        rows[-1].lines.append(i + 1)
+    return rows, []
+
+
+def _parquet(path: Path, rel: str, doc: Any) -> Read:
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path, columns=["filename", "captions"])
+    columns = table.column("filename").to_pylist(), table.column("captions").to_pylist()
+    rows = []
+    for i, (name, texts) in enumerate(zip(*columns, strict=True)):
+        row = Row(name, texts or [], split_of(path), "", rel, i + 1)
+        row.place = (str(path), str(i))
+        rows.append(row)
+    return rows, []
+
+
+def _field(rel: str, line: int, error: Exception) -> Problem:
+    detail = f"{type(error).__name__}: {error}"
+    return Problem(rel, line, "bad field", detail, "compare with the layout's page")
+
+
+_READERS: dict[str, Callable[[Path, str, Any], Read]] = {
+    "captions.jsonl": _jsonl,
+    "hub parquet": _parquet,
+    "Karpathy JSON": _karpathy,
+    "NWPU JSON": _nwpu,
+    "HarMA JSON": _harma,
+    "precomp text": _precomp,
+    "filename,title CSV": _csv,
+}
+LAYOUTS: Mapping[str, Callable[[Path, str, Any], Read]] = MappingProxyType(_READERS)

@@ -1,0 +1,146 @@
+"""Find each row's pixels: in the folder, in zips, or where the manifest says.
+
+Explained in `book/own_data.md`.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from rsnb.errors import FileCorruptError, Problem
+from rsnb.images import MAX_BYTES, is_safe_name
+from rsnb.layouts import Row
+
+__all__ = ["list_folder", "list_zip", "locate"]
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp")
+MAX_MEMBERS = 200_000
+Place = tuple[str, str, tuple[int, int]]  # store, key, (bytes, CRC or mtime)
+
+
+def list_folder(root: Path, depth: int = 4) -> dict[str, tuple[int, int]]:
+    """Return relative path → (bytes, mtime ns) of image files, `depth` levels down."""
+    found = {}
+    for folder, dirs, names in os.walk(root):
+        level = len(Path(folder).relative_to(root).parts)
+        dirs[:] = sorted(d for d in dirs if level + 1 < depth and d[0] != ".")
+        for name in sorted(names):
+            if name.lower().endswith(SUFFIXES):
+                path = Path(folder, name)
+                stat = path.stat()
+                token = stat.st_size, stat.st_mtime_ns
+                found[path.relative_to(root).as_posix()] = token
+    return found
+
+
+def list_zip(path: Path) -> dict[str, tuple[int, int]]:
+    """Return member → (bytes, CRC-32) of the image files in a zip.
+
+    Raises:
+        FileCorruptError: not a zip, a name that is unsafe or occurs twice (letter case
+            ignored), or more than 200,000 images.
+    """
+    try:
+        with zipfile.ZipFile(path) as z:
+            infos = [i for i in z.infolist() if i.filename.lower().endswith(SUFFIXES)]
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as e:
+        raise FileCorruptError(f"{path}: not a readable zip ({e}).") from e
+    if len(infos) > MAX_MEMBERS:
+        raise FileCorruptError(f"{path}: {len(infos):,} images in one zip; split it.")
+    for info in infos:
+        if not is_safe_name(info.orig_filename):
+            raise FileCorruptError(f"{path}: unsafe member {info.orig_filename!r}.")
+    if len({i.filename.casefold() for i in infos}) != len(infos):
+        raise FileCorruptError(f"{path}: a member name occurs twice; repack it.")
+    return {i.filename: (i.file_size, i.CRC) for i in infos}
+
+
+def locate(rows: Iterable[Row], root: Path, bad: list[Problem]) -> list[Row]:
+    """Set `place` of every row whose pixels are here; return the rows without fault.
+
+    Where any row states its place, a row that states none is known without pixels.
+    Where none does, images are looked for under `root`; if there is not one, the whole
+    set is known without pixels, otherwise each row's image must be there.
+    """
+    rows = list(rows)
+    if all(row.place for row in rows):
+        return rows
+    stated = any(row.member for row in rows)
+    loose = {} if stated else _search({row.image for row in rows}, root, bad)
+    if not stated and not loose:
+        return rows
+    shelves: dict[str, dict[str, tuple[int, int]] | None] = {}
+    kept = []
+    for row in rows:
+        if stated and not row.member:
+            kept.append(row)
+            continue
+        if stated:
+            if row.store not in shelves:
+                shelves[row.store] = _shelf(row.store, root, bad)
+            shelf = shelves[row.store]
+            if shelf is None:  # the archive stands in the table once, not its rows
+                continue
+            store = os.path.normpath(root / row.store) if row.store else str(root)
+            hit = row.member in shelf
+            places = [(store, row.member, shelf[row.member])] if hit else []
+        else:
+            places = loose.get(row.image, [])
+        if len(places) == 1 and 0 < places[0][2][0] <= MAX_BYTES:
+            row.place, row.token = places[0][:2], places[0][2]
+            kept.append(row)
+            continue
+        kind, detail, fix = _fault(row, places)
+        bad.append(Problem(row.file, row.line, kind, detail, fix))
+    return kept
+
+
+def _fault(row: Row, places: list[Place]) -> tuple[str, str, str]:
+    if len(places) > 1:
+        at = " and ".join(f"{Path(p[0]).name}/{p[1]}" for p in places[:2])
+        return "ambiguous image", f"{row.image} is {at}", "remove or rename one"
+    what = f"{row.store or 'folder'}: {row.member or row.image}"
+    if places:
+        size = places[0][2][0]
+        return "missing image", f"{what} has {size:,} bytes", "fetch it again"
+    return "missing image", f"{what} is not there", "restore it, or drop the row"
+
+
+def _shelf(
+    store: str, root: Path, bad: list[Problem]
+) -> dict[str, tuple[int, int]] | None:
+    """Return what a stated store holds, or None after noting that it is unreadable."""
+    try:
+        return list_zip(root / store) if store else list_folder(root)
+    except FileCorruptError as e:
+        fix = "put the archive there, unchanged"
+        bad.append(Problem(store, 0, "unreadable file", str(e), fix))
+        return None
+
+
+def _search(
+    wanted: Collection[str], root: Path, bad: list[Problem]
+) -> dict[str, list[Place]]:
+    """Return image → places under `root` or in its zips, at most two folders deeper.
+
+    The longest match of a path wins, and two places for one image are a fault: a bare
+    name is never matched to one of several files.
+    """
+    depth = max(name.count("/") for name in wanted) + 3 if wanted else 1
+    shelves = {"": list_folder(root, depth)}
+    for path in sorted(root.glob("*.zip")):
+        shelves[path.name] = _shelf(path.name, root, bad) or {}
+    found = defaultdict(list)
+    for store, files in shelves.items():
+        for key, token in files.items():
+            parts = key.split("/")
+            for cut in range(min(3, len(parts))):
+                name = "/".join(parts[cut:])
+                if name in wanted:
+                    found[name].append((str(root / store), key, token))
+                    break
+    return found
