@@ -1,0 +1,122 @@
+"""Train, ship, check and measure our own backbones: `python -m rsnb assets`.
+
+Explained in notebook 02 and `book/how_to_run.md`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from importlib.resources import files as package_files
+from pathlib import Path
+from typing import Any
+
+from rsnb import backbones, recipes
+from rsnb.backbones import Backbone
+from rsnb.data import load as load_data
+from rsnb.embed import embed
+from rsnb.errors import BackboneError
+from rsnb.files import cache_dir, fingerprint
+from rsnb.metrics import Recall, caption_ceiling, evaluate
+from rsnb.pixels import load_pixels
+from rsnb.report import record
+from rsnb.stats import bootstrap_ci
+from rsnb.train import fit
+
+__all__ = ["backbone", "make", "measure"]
+
+SHIPPED_MAX_BYTES = 12 << 20
+
+
+def _path(name: str, seed: int | None) -> Path:
+    recipe = recipes.get(name)
+    if seed is not None and seed != recipe.cfg.seed:
+        return cache_dir() / "backbones" / f"{name}-seed{seed}.safetensors"
+    if recipe.shipped:
+        return Path(str(package_files("rsnb"))) / "weights" / f"{name}.safetensors"
+    return cache_dir() / "backbones" / f"{name}.safetensors"
+
+
+def make(name: str, seed: int | None = None) -> Backbone:
+    """Train a recipe (resuming a run that was stopped) and store its weights.
+
+    Args:
+        name: key of `rsnb.recipes.RECIPES`.
+        seed: instead of the recipe's own; such weights stay in the cache.
+    """
+    recipe = recipes.get(name, seed)
+    pairs = load_data(recipe.data)
+    train, val = pairs.where(recipe.split), pairs.where(recipe.val)
+    start = recipes.start(recipe, train.captions, name)
+    run = fingerprint(asdict(recipe), pairs.source.get("sha256"))[:16]
+    result = fit(
+        start,
+        train,
+        load_pixels(train, recipe.store),
+        val,
+        load_pixels(val, start.image_size),
+        recipe.cfg,
+        folder=cache_dir() / "runs" / f"{name}-{run}",
+    )
+    path = _path(name, seed)
+    out = backbones.save(
+        path,
+        result.backbone,
+        recipe=asdict(recipe),
+        data={"name": pairs.name, "sha256": pairs.source.get("sha256")},
+        best_epoch=result.best_epoch,
+        seconds=round(result.seconds, 1),
+        log=list(result.log),
+    )
+    if recipe.shipped and path.stat().st_size > SHIPPED_MAX_BYTES:
+        raise BackboneError(f"{path} passes 12 MB; shrink the recipe before shipping.")
+    return out
+
+
+def backbone(name: str, seed: int | None = None) -> Backbone:
+    """Return a backbone by any name that `backbones.load` knows, or train its recipe.
+
+    Recipes on real data take 10 to 30 minutes on 2 cores, once; `RSNB_CACHE` keeps them.
+    """
+    if name not in recipes.RECIPES:
+        return backbones.load(name)
+    path = _path(name, seed)
+    return backbones.load(str(path)) if path.is_file() else make(name, seed)
+
+
+def score(model: Backbone, data: str, split: str = "test") -> tuple[Recall, dict]:
+    """Return recall on a split, and a JSON-able row with interval and ceiling."""
+    pairs = load_data(data).where(split).with_pixels()
+    recall = evaluate(embed(model, pairs).sim, pairs.gt)
+    interval = bootstrap_ci(recall)
+    row = {k: round(v, 2) for k, v in recall.as_dict().items()}
+    row["mR_interval"] = [round(interval.low, 2), round(interval.high, 2)]
+    row["caption_ceiling"] = caption_ceiling(pairs.captions, pairs.gt).as_dict()
+    row["images"], row["captions"] = len(pairs), len(pairs.captions)
+    return recall, row
+
+
+def measure(name: str, seeds: list[int], split: str = "test") -> dict[str, Any]:
+    """Train a recipe with several seeds, score each once, and write the receipt.
+
+    The receipt is `book/results/backbone-<name>.json` of the working tree.
+    """
+    runs = []
+    for seed in seeds:
+        model = backbone(name, seed)
+        receipt = backbones.read_json(backbones.receipt_path(_path(name, seed)))
+        _, row = score(model, recipes.get(name).data, split)
+        runs.append(
+            {
+                "seed": seed, **row, "train_seconds": receipt["seconds"],
+                "best_epoch": receipt["best_epoch"], "weights": model.digest,
+            }
+        )  # fmt: skip
+    mean = sum(r["mR"] for r in runs) / len(runs)
+    figures = {"mR_mean": round(mean, 2), "runs": runs}
+    record(
+        f"backbone-{name}",
+        figures,
+        command=f"python -m rsnb assets measure {name} --seeds "
+        + " ".join(map(str, seeds)),
+    )
+    return figures

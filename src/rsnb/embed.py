@@ -1,0 +1,112 @@
+"""Images and captions to arrays, cached by the content of weights and data.
+
+Explained in notebook 00.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from rsnb.backbones import Backbone
+from rsnb.errors import EmbeddingError
+from rsnb.files import cached_arrays, fingerprint
+from rsnb.pairs import Pairs
+from rsnb.pixels import load_pixels
+
+__all__ = ["Embeddings", "embed", "embed_images", "embed_texts"]
+
+BATCH = 64  # fixed, and part of the cache key: batch size moves the last float bits
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Unit vectors of a data set under one backbone.
+
+    Attributes:
+        img: float32 (N, d), row i for `pairs.ids[i]`.
+        txt: float32 (T, d), row t for `pairs.captions[t]`.
+        receipt: backbone name, weight digest, data digest, batch size.
+    """
+
+    img: np.ndarray
+    txt: np.ndarray
+    receipt: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def sim(self) -> np.ndarray:
+        """Return float32 (T, N), the cosine of each caption with each image."""
+        return self.txt @ self.img.T
+
+
+def _batches(
+    encode: Callable[[Any], np.ndarray], items: Any, label: str, batch: int
+) -> np.ndarray:
+    starts = range(0, len(items), batch)
+    bar = tqdm(starts, desc=label, disable=None, leave=False)
+    out = np.concatenate([encode(items[i : i + batch]) for i in bar])
+    bad = np.flatnonzero(~np.isfinite(out).all(1))
+    if len(bad):
+        raise EmbeddingError(
+            f"{label}: {len(bad)} of {len(out)} rows are not finite, the first is row "
+            f"{bad[0]}. The weights or the input are broken; nothing was stored."
+        )
+    return out
+
+
+def embed_images(
+    backbone: Backbone, images: np.ndarray, batch: int = BATCH
+) -> np.ndarray:
+    """Return float32 (N, d) unit vectors from uint8 (N, S, S, 3)."""
+    return _batches(backbone.encode_images, images, "embed images", batch)
+
+
+def embed_texts(
+    backbone: Backbone, texts: Sequence[str], batch: int = 4 * BATCH
+) -> np.ndarray:
+    """Return float32 (T, d) unit vectors; equal captions get equal rows, bit for bit.
+
+    Each distinct caption is encoded once, so repeated captions tie exactly.
+    """
+    distinct = list(dict.fromkeys(texts))
+    row = {t: i for i, t in enumerate(distinct)}
+    emb = _batches(backbone.encode_texts, distinct, "embed captions", batch)
+    return emb[[row[t] for t in texts]]
+
+
+def embed(backbone: Backbone, pairs: Pairs, *, cache: bool = True) -> Embeddings:
+    """Embed all images and captions of `pairs`.
+
+    Args:
+        backbone: from `rsnb.backbones.load`.
+        pairs: every image needs pixels.
+        cache: keep the arrays under `RSNB_CACHE`.
+
+    Raises:
+        EmbeddingError: an embedding is not finite.
+        DataError: an image has no pixels here.
+    """
+    receipt = {
+        "backbone": backbone.name,
+        "weights": backbone.digest,
+        "activation": backbone.entry.activation,
+        "data": pairs.source.get("sha256", ""),
+        "batch": BATCH,
+    }
+
+    def make() -> dict[str, np.ndarray]:
+        images = load_pixels(pairs, backbone.image_size)
+        return {
+            "img": embed_images(backbone, images),
+            "txt": embed_texts(backbone, pairs.captions),
+        }
+
+    known = receipt["data"] and backbone.digest
+    rows = fingerprint(list(pairs.ids), list(pairs.captions), pairs.gt)
+    key = {**receipt, "rows": rows, "code": 1}
+    got = cached_arrays("embed", key, make) if cache and known else make()
+    return Embeddings(got["img"], got["txt"], receipt)

@@ -1,0 +1,97 @@
+"""Decode the images of a `Pairs` once into one square uint8 array, and cache it.
+
+Explained in notebook 02. An array of N images of side S takes 3·N·S² bytes.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from PIL import Image
+from tqdm.auto import tqdm
+
+from rsnb.errors import DataError, ResourceError
+from rsnb.files import cached_arrays, fingerprint
+from rsnb.pairs import Pairs
+
+__all__ = ["load_pixels", "square"]
+
+# Above this, decoding into memory is the wrong tool; sharded files are the right one.
+MAX_BYTES = 3 << 30
+
+
+def square(image: Image.Image, side: int) -> np.ndarray:
+    """Return uint8 (side, side, 3): shorter side resized (bicubic), centre crop.
+
+    This is CLIP's published preprocessing before normalisation.
+    """
+    w, h = image.size
+    scale = side / min(w, h)
+    size = (max(side, round(w * scale)), max(side, round(h * scale)))
+    if size != image.size:
+        image = image.resize(size, Image.Resampling.BICUBIC)
+    left, top = (size[0] - side) // 2, (size[1] - side) // 2
+    return np.asarray(image.crop((left, top, left + side, top + side)))
+
+
+def load_pixels(
+    pairs: Pairs, side: int, *, cache: bool = True, progress: bool = True
+) -> np.ndarray:
+    """Return the images of `pairs` as uint8 (N, side, side, 3), in row order.
+
+    Args:
+        pairs: every image must have pixels (`pairs.with_pixels()`).
+        side: height and width in pixels.
+        cache: keep the array under `RSNB_CACHE`, keyed by data and side.
+        progress: show a bar on a terminal.
+
+    Raises:
+        DataError: an image is known without pixels.
+        ResourceError: the array would pass 3 GiB.
+    """
+    missing = np.flatnonzero(~pairs.has_pixels)
+    if len(missing):
+        raise DataError(
+            f"{pairs.name}: {len(missing)} of {len(pairs)} images have no pixels "
+            f"here, the first is {pairs.ids[missing[0]]}. Use pairs.with_pixels()."
+        )
+    size = 3 * len(pairs) * side * side
+    if size > MAX_BYTES:
+        raise ResourceError(
+            f"{len(pairs):,} images of side {side} need {size / 2**30:.1f} GiB in "
+            "memory; take a subset or a smaller side."
+        )
+
+    def decode() -> dict[str, np.ndarray]:
+        many = getattr(pairs.reader, "many", None)
+        if many is not None:  # the renderer makes all images in parallel processes
+            native = many(pairs.rows)
+            arrays = (square(Image.fromarray(a), side) for a in native)
+            return {"pixels": np.stack(list(arrays))}
+        out = np.empty((len(pairs), side, side, 3), np.uint8)
+
+        def one(i: int) -> None:
+            out[i] = square(pairs.image(i), side)
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            bar = tqdm(
+                pool.map(one, range(len(pairs))),
+                total=len(pairs),
+                desc=f"decode {pairs.name}",
+                disable=None if progress else True,
+            )
+            for _ in bar:
+                pass
+        return {"pixels": out}
+
+    if not cache or not pairs.source.get("sha256"):
+        return decode()["pixels"]
+    key = {
+        "data": pairs.source["sha256"],
+        "ids": fingerprint(list(pairs.ids)),
+        "side": side,
+        "code": 1,  # raise when `square` changes its result
+    }
+    return cached_arrays("pixels", key, decode)["pixels"]

@@ -1,0 +1,133 @@
+"""How each of our own backbones is made: data, architecture, training settings.
+
+Explained in notebook 02. A recipe is data, not code: a new one needs a row here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+import torch
+
+from rsnb.backbones import Backbone, Entry, build, wrap
+from rsnb.errors import ParameterError
+from rsnb.train import TrainConfig
+from rsnb.words import WordTokenizer
+
+__all__ = ["RECIPES", "Recipe", "get", "start"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One backbone, from scratch.
+
+    Attributes:
+        data: name for `rsnb.data.load`.
+        split: training split.
+        vision: open_clip `vision_cfg`; a list in `layers` makes a ModifiedResNet.
+        cfg: training settings, seed included.
+        dim: width of the shared space.
+        text: (layers, width) of the text tower.
+        context: words a caption may have, plus 2.
+        min_count: drop words seen less often than this in the training captions.
+        store: side in pixels of the training images in memory; windows are cut there.
+        val: split that selection looks at.
+        shipped: whether the weights come with the package.
+    """
+
+    data: str
+    split: str
+    vision: dict[str, Any]
+    cfg: TrainConfig
+    dim: int = 128
+    text: tuple[int, int] = (2, 128)
+    context: int = 32
+    min_count: int = 1
+    store: int = 128
+    val: str = "val"
+    shipped: bool = False
+    note: dict[str, Any] = field(default_factory=dict)
+
+
+def _resnet(width: int, side: int = 64, layers: Sequence[int] = (1, 1, 1, 1)) -> dict:
+    return {
+        "layers": list(layers), "width": width, "image_size": side,
+        "head_width": 64, "patch_size": None,
+    }  # fmt: skip
+
+
+def _vit(width: int, layers: int, patch: int = 8, side: int = 64) -> dict:
+    return {
+        "layers": layers, "width": width, "patch_size": patch, "image_size": side,
+        "head_width": 32,
+    }  # fmt: skip
+
+
+RN, VIT = _resnet(16), _vit(128, 4)
+_START = TrainConfig(epochs=10, lr=1.5e-3, min_scale=0.33, full=0.4)
+_STRONG = TrainConfig(epochs=48, lr=2e-3, min_scale=0.33, full=0.5, average=0.98)
+_REAL = TrainConfig(epochs=100, lr=2e-3, min_scale=0.5, full=0.5, average=0.98)
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {
+        "world-rn": Recipe("world", "train", RN, _STRONG, shipped=True),
+        "world-vit": Recipe("world", "train", VIT, _STRONG, shipped=True),
+        **{
+            f"source-{tower}-{seed}": Recipe(
+                "world", "source", vision, replace(_START, seed=seed), shipped=True
+            )
+            for tower, vision in (("rn", RN), ("vit", VIT))
+            for seed in (0, 1)
+        },
+        "ucm-rn": Recipe("ucm", "train", _resnet(32), _REAL, min_count=2, store=96),
+        "rsicd-rn": Recipe("rsicd", "train", _resnet(32), _REAL, min_count=2),
+    }
+)
+
+
+def get(name: str, seed: int | None = None) -> Recipe:
+    """Return a recipe by name, with another seed if given.
+
+    Raises:
+        ParameterError: unknown name.
+    """
+    if name not in RECIPES:
+        raise ParameterError(f"no recipe {name!r}; there are: {', '.join(RECIPES)}.")
+    recipe = RECIPES[name]
+    if seed is None:
+        return recipe
+    return replace(recipe, cfg=replace(recipe.cfg, seed=seed))
+
+
+def start(recipe: Recipe, captions: Sequence[str], name: str = "start") -> Backbone:
+    """Return the recipe's architecture with random weights and a fitted vocabulary.
+
+    Args:
+        recipe: see `Recipe`; its seed decides the weights.
+        captions: training captions, which give the vocabulary.
+        name: what to call the backbone.
+    """
+    words = WordTokenizer.fit(
+        captions, context=recipe.context, min_count=recipe.min_count
+    )
+    layers, width = recipe.text
+    config = {
+        "embed_dim": recipe.dim,
+        "vision_cfg": recipe.vision,
+        "text_cfg": {
+            "context_length": recipe.context, "vocab_size": words.vocab_size,
+            "width": width, "heads": width // 64, "layers": layers,
+        },
+    }  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.cfg.seed)
+        model = build(config, "gelu")
+    entry = Entry(
+        config, "gelu", "",
+        words={"words": list(words.words), "context": recipe.context},
+        licence="Apache-2.0" if recipe.shipped else "not for publication",
+    )  # fmt: skip
+    return wrap(name, model, entry, "")

@@ -1,0 +1,44 @@
+"""A subset is again a `Pairs`, with its captions and ground truth in step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from toy import squares
+
+from rsnb.errors import DataError
+
+
+def test_subset_keeps_captions_with_their_images():
+    pairs = squares(9)
+    part = pairs.subset([5, 2])
+    assert part.ids == (pairs.ids[5], pairs.ids[2])
+    assert part.captions_of(0) == pairs.captions_of(5)
+    assert part.captions_of(1) == pairs.captions_of(2)
+    np.testing.assert_array_equal(np.asarray(part.image(0)), np.asarray(pairs.image(5)))
+    again = part.subset(np.array([False, True]))
+    assert again.ids == (pairs.ids[2],)
+    assert again.captions == tuple(pairs.captions_of(2))
+
+
+def test_repeated_rows_are_refused():
+    with pytest.raises(DataError, match="once"):
+        squares(4).subset([1, 1])
+
+
+def test_where_names_the_splits_it_has():
+    with pytest.raises(DataError, match="it has: train"):
+        squares(4).where("test")
+    assert len(squares(4).where("train")) == 4
+
+
+def test_missing_pixels_are_named_and_filtered():
+    pairs = replace(squares(4), has_pixels=np.array([True, False, True, True]))
+    with pytest.raises(DataError, match="without pixels"):
+        pairs.image(1)
+    part = pairs.with_pixels()
+    assert len(part) == 3
+    assert pairs.ids[1] not in part.ids
+    assert "3 pixels" in repr(pairs)
