@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from toy import SIDES
 
 from rsnb.augment import SYMMETRIES, random_view, turn, turn_caption
+from toy import SIDES
 
 # One bright cell at the middle of each edge of a 3 x 3 image.
 CELL = {"top": (0, 1), "right": (1, 2), "bottom": (2, 1), "left": (1, 0)}

@@ -10,11 +10,11 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from toy import squares, tiny
 
 from rsnb import backbones
 from rsnb.errors import BackboneError, FileCorruptError
 from rsnb.pixels import load_pixels
+from toy import squares, tiny
 
 # A real CLIP layout, small: what RemoteCLIP and GeoRSCLIP files hold, in few bytes.
 SMALL_CLIP = {

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from toy import squares, tiny
 
 from rsnb.embed import embed, embed_images, embed_texts
 from rsnb.errors import EmbeddingError
 from rsnb.pixels import load_pixels
+from toy import squares, tiny
 
 
 def test_embed_shapes_norms_and_exact_ties():

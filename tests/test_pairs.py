@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from toy import squares
 
 from rsnb.errors import DataError
+from toy import squares
 
 
 def test_subset_keeps_captions_with_their_images():

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
-from toy import squares
 
 from rsnb import pixels
 from rsnb.errors import DataError, ResourceError
+from toy import squares
 
 
 def test_square_resizes_the_shorter_side_and_crops_the_centre():

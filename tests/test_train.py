@@ -7,12 +7,12 @@ import json
 import numpy as np
 import pytest
 import torch
-from toy import recipe, squares
 
 from rsnb import recipes
 from rsnb.errors import ParameterError
 from rsnb.pixels import load_pixels
 from rsnb.train import TrainConfig, fit, lr_at
+from toy import recipe, squares
 
 
 def run(folder=None, max_steps=None, tower="rn", **cfg):
@@ -68,8 +68,14 @@ def test_another_run_may_not_take_over_the_folder(tmp_path):
 
 def test_seed_decides():
     a, b, c = run(seed=1), run(seed=1), run(seed=2)
-    assert all((x == y).all() for x, y in zip(weights(a).values(), weights(b).values(), strict=True))
-    assert any((x != y).any() for x, y in zip(weights(a).values(), weights(c).values(), strict=True))
+    assert all(
+        (x == y).all()
+        for x, y in zip(weights(a).values(), weights(b).values(), strict=True)
+    )
+    assert any(
+        (x != y).any()
+        for x, y in zip(weights(a).values(), weights(c).values(), strict=True)
+    )
 
 
 def test_learning_rate_rises_then_falls():

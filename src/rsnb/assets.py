@@ -5,6 +5,8 @@ Explained in notebook 02 and `book/how_to_run.md`.
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -15,14 +17,14 @@ from rsnb.backbones import Backbone
 from rsnb.data import load as load_data
 from rsnb.embed import embed
 from rsnb.errors import BackboneError
-from rsnb.files import cache_dir, fingerprint
+from rsnb.files import cache_dir, fingerprint, read_json, receipt_path
 from rsnb.metrics import Recall, caption_ceiling, evaluate
 from rsnb.pixels import load_pixels
 from rsnb.report import record
 from rsnb.stats import bootstrap_ci
 from rsnb.train import fit
 
-__all__ = ["backbone", "make", "measure"]
+__all__ = ["backbone", "check", "main", "make", "measure", "score"]
 
 SHIPPED_MAX_BYTES = 12 << 20
 
@@ -75,7 +77,7 @@ def make(name: str, seed: int | None = None) -> Backbone:
 def backbone(name: str, seed: int | None = None) -> Backbone:
     """Return a backbone by any name that `backbones.load` knows, or train its recipe.
 
-    Recipes on real data take 10 to 30 minutes on 2 cores, once; `RSNB_CACHE` keeps them.
+    Recipes on real data take 10 to 30 minutes on 2 cores, once.
     """
     if name not in recipes.RECIPES:
         return backbones.load(name)
@@ -88,7 +90,7 @@ def score(model: Backbone, data: str, split: str = "test") -> tuple[Recall, dict
     pairs = load_data(data).where(split).with_pixels()
     recall = evaluate(embed(model, pairs).sim, pairs.gt)
     interval = bootstrap_ci(recall)
-    row = {k: round(v, 2) for k, v in recall.as_dict().items()}
+    row: dict[str, Any] = {k: round(v, 2) for k, v in recall.as_dict().items()}
     row["mR_interval"] = [round(interval.low, 2), round(interval.high, 2)]
     row["caption_ceiling"] = caption_ceiling(pairs.captions, pairs.gt).as_dict()
     row["images"], row["captions"] = len(pairs), len(pairs.captions)
@@ -103,7 +105,7 @@ def measure(name: str, seeds: list[int], split: str = "test") -> dict[str, Any]:
     runs = []
     for seed in seeds:
         model = backbone(name, seed)
-        receipt = backbones.read_json(backbones.receipt_path(_path(name, seed)))
+        receipt = read_json(receipt_path(_path(name, seed)))
         _, row = score(model, recipes.get(name).data, split)
         runs.append(
             {
@@ -120,3 +122,36 @@ def measure(name: str, seeds: list[int], split: str = "test") -> dict[str, Any]:
         + " ".join(map(str, seeds)),
     )
     return figures
+
+
+def check() -> list[str]:
+    """Load every shipped backbone, digest and probe checked; return their names."""
+    shipped = [n for n, r in recipes.RECIPES.items() if r.shipped]
+    for name in shipped:
+        backbones.load(name)
+    return shipped
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run `python -m rsnb assets`: train, check or measure; return the exit code."""
+    parser = argparse.ArgumentParser("rsnb assets", description=__doc__)
+    parser.add_argument("names", nargs="*", help="recipes; none: all that are shipped")
+    parser.add_argument("--check", action="store_true", help="verify shipped weights")
+    parser.add_argument("--force", action="store_true", help="train again")
+    parser.add_argument("--measure", action="store_true", help="score on test, record")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    args = parser.parse_args(argv)
+    if args.check:
+        print("\n".join(f"{name}: ok" for name in check()))
+        return 0
+    names = args.names or [n for n, r in recipes.RECIPES.items() if r.shipped]
+    for name in names:
+        recipes.get(name)  # a typo stops before the first minute of training
+    for name in names:
+        if args.measure:
+            figures = measure(name, args.seeds)
+            print(f"{name}: mR {figures['mR_mean']} over seeds {args.seeds}")
+        elif args.force or not _path(name, None).is_file():
+            make(name)
+            print(f"{name}: trained, {_path(name, None)}")
+    return 0

@@ -8,112 +8,35 @@ every entry states the activation, and a stored probe vector proves it after loa
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from importlib.resources import files as package_files
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
-import huggingface_hub
 import numpy as np
 import open_clip
 import torch
 import torch.nn.functional as F
 from open_clip.transformer import QuickGELU
-from safetensors import SafetensorError
-from safetensors.torch import load as st_load
 from safetensors.torch import save as st_save
 from torch import Tensor, nn
 
+from rsnb.checkpoints import locate, read_weights
 from rsnb.errors import BackboneError
 from rsnb.files import (
     cache_dir,
     read_json,
-    read_verified,
     receipt_path,
     sha256_bytes,
-    sha256_file,
     write_with_receipt,
 )
+from rsnb.registry import REGISTRY, Entry
 from rsnb.words import WordTokenizer
 
 __all__ = ["REGISTRY", "Backbone", "Entry", "build", "load", "probe", "save", "wrap"]
 
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 PROBE_TOLERANCE = 1e-4  # a wrong GELU or mean moves unit vectors by 1e-3 and more
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What must be known to load a checkpoint rightly.
-
-    Attributes:
-        config: open_clip model name, or a dict of `embed_dim`, `vision_cfg`, `text_cfg`.
-        activation: `"gelu"` or `"quickgelu"`, of the transformer blocks.
-        weights: `hub:<repo>/<file>`, `open_clip:<tag>`, or a path.
-        mean: per channel, after scaling to 0…1.
-        std: per channel.
-        words: vocabulary and context of a word tokenizer; None for open_clip's own.
-        sha256: digest of the weight file, where known.
-        probe: first values of two embeddings, see `probe`; None where not known yet.
-        licence: as stated by the source.
-        published: recalls that the source reports, by data set.
-    """
-
-    config: str | dict[str, Any]
-    activation: str
-    weights: str
-    mean: tuple[float, ...] = CLIP_MEAN
-    std: tuple[float, ...] = CLIP_STD
-    words: dict[str, Any] | None = None
-    sha256: str | None = None
-    probe: tuple[float, ...] | None = None
-    licence: str = "not stated"
-    published: Mapping[str, float] = field(default_factory=dict)
-
-
-def _hub(config: str, file: str, licence: str, **published: float) -> Entry:
-    quick = config.endswith("-quickgelu")
-    return Entry(
-        config, "quickgelu" if quick else "gelu", f"hub:{file}", licence=licence,
-        published=published,
-    )  # fmt: skip
-
-
-_GEO = "Zilun/GeoRSCLIP/ckpt/RS5M_ViT"
-#: Published checkpoints, by name. mR as the sources report it (methods of each differ).
-REGISTRY: Mapping[str, Entry] = MappingProxyType(
-    {
-        "CLIP-ViT-B-32": Entry(
-            "ViT-B-32-quickgelu", "quickgelu", "open_clip:openai", licence="MIT",
-            published={"rsitmd": 23.89, "rsicd": 15.04, "ucm": 33.08},
-        ),
-        "RemoteCLIP-RN50": _hub(
-            "RN50-quickgelu", "chendelong/RemoteCLIP/RemoteCLIP-RN50.pt",
-            "Apache-2.0", rsitmd=46.21, rsicd=30.58, ucm=49.25,
-        ),
-        "RemoteCLIP-ViT-B-32": _hub(
-            "ViT-B-32-quickgelu", "chendelong/RemoteCLIP/RemoteCLIP-ViT-B-32.pt",
-            "Apache-2.0", rsitmd=49.38, rsicd=35.26, ucm=56.36,
-        ),
-        "RemoteCLIP-ViT-L-14": _hub(
-            "ViT-L-14-quickgelu", "chendelong/RemoteCLIP/RemoteCLIP-ViT-L-14.pt",
-            "Apache-2.0", rsitmd=50.52, rsicd=36.35, ucm=54.68,
-        ),
-        "GeoRSCLIP-ViT-B-32": _hub(
-            "ViT-B-32-quickgelu", f"{_GEO}-B-32.pt", "cc", rsitmd=35.33, rsicd=26.06,
-        ),
-        "GeoRSCLIP-ViT-B-32-RET-2": _hub(
-            "ViT-B-32-quickgelu", f"{_GEO}-B-32_RET-2.pt", "cc",
-            rsitmd=51.81, rsicd=38.87,
-        ),
-        "GeoRSCLIP-ViT-H-14": _hub(
-            "ViT-H-14", f"{_GEO}-H-14.pt", "cc", rsitmd=40.38, rsicd=28.48,
-        ),
-    }
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -252,59 +175,6 @@ def _check_probe(backbone: Backbone) -> None:
         )
 
 
-def _read_weights(path: Path, sha256: str | None) -> tuple[dict[str, Tensor], str]:
-    """Return tensors and file digest; a `.pt` is converted once to safetensors."""
-    digest = sha256_file(path)
-    if sha256 is None and receipt_path(path).is_file():
-        sha256 = read_json(receipt_path(path))["sha256"]
-    read_verified(path, sha256 or digest)
-    safe = path
-    if path.suffix != ".safetensors":
-        safe = cache_dir() / "weights" / f"{digest[:32]}.safetensors"
-        if not receipt_path(safe).is_file():
-            _convert(path, safe, digest)
-    try:
-        return st_load(read_verified(safe, digest if safe == path else None)), digest
-    except SafetensorError as e:
-        raise BackboneError(f"{safe} is no safetensors file ({e}).") from e
-
-
-def _convert(path: Path, safe: Path, digest: str) -> None:
-    try:  # weights_only: a pickle that would run code is refused, not run
-        state = open_clip.factory.load_state_dict(str(path), weights_only=True)
-    except Exception as e:
-        raise BackboneError(
-            f"{path} is not a plain state dict of tensors ({type(e).__name__}). It "
-            "may hold code or be cut short; ask for the weights as safetensors."
-        ) from e
-    # clone: two names for one storage are legal in a .pt, not in safetensors
-    tensors = {k: v.clone() for k, v in state.items() if isinstance(v, Tensor)}
-    write_with_receipt(safe, st_save(tensors), converted_from=digest)
-
-
-def _locate(entry: Entry) -> Path:
-    source, _, rest = entry.weights.partition(":")
-    if source == "hub":
-        owner, repo, file = rest.split("/", 2)
-        try:
-            return Path(huggingface_hub.hf_hub_download(f"{owner}/{repo}", file))
-        except Exception as e:
-            raise BackboneError(
-                f"{owner}/{repo}: {file} could not be fetched ({type(e).__name__}). "
-                "Go online once, or download the file and pass its path to load()."
-            ) from e
-    if source == "open_clip":
-        cfg = open_clip.get_pretrained_cfg(str(entry.config), rest)
-        try:
-            return Path(open_clip.download_pretrained(cfg))
-        except Exception as e:
-            raise BackboneError(
-                f"open_clip weights {rest!r} for {entry.config} could not be fetched "
-                f"({type(e).__name__}). Go online once, or pass a local path."
-            ) from e
-    return Path(entry.weights)
-
-
 def _own(path: Path) -> Entry:
     """Return the entry that `save` put in the receipt beside one of our files."""
     facts = read_json(receipt_path(path))
@@ -314,7 +184,9 @@ def _own(path: Path) -> Entry:
     return Entry(**entry)
 
 
-def resolve(name: str, config: str | None = None, activation: str | None = None) -> Entry:
+def resolve(
+    name: str, config: str | None = None, activation: str | None = None
+) -> Entry:
     """Return the entry of a registry name, a shipped or trained name, or a path.
 
     Raises:
@@ -365,7 +237,7 @@ def load(
     """
     entry = resolve(name, config, activation)
     model = build(entry.config, entry.activation)
-    state, digest = _read_weights(_locate(entry), entry.sha256)
+    state, digest = read_weights(locate(entry), entry.sha256)
     state = {k.removeprefix("module."): v.float() for k, v in state.items()}
     for key in ("input_resolution", "context_length", "vocab_size", "attn_mask"):
         state.pop(key, None)  # facts that OpenAI's files carry beside the weights

@@ -115,4 +115,3 @@ class Pairs:
     def with_pixels(self) -> Pairs:
         """Return the images whose pixels this copy holds."""
         return self if self.has_pixels.all() else self.subset(self.has_pixels)
-

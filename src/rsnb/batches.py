@@ -1,0 +1,122 @@
+"""Training settings, and batches that are a pure function of (seed, epoch, step).
+
+Explained in notebook 02. So a run that stops anywhere resumes with the same data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rsnb.augment import SYMMETRIES, random_view, turn, turned_captions
+from rsnb.backbones import Backbone
+from rsnb.errors import ParameterError
+from rsnb.pairs import Pairs
+
+__all__ = ["Batches", "TrainConfig"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides a run, beside data and start weights.
+
+    Attributes:
+        epochs: passes over the images; each pass draws one caption an image.
+        batch_size: images a step.
+        lr: peak learning rate of AdamW.
+        weight_decay: on matrices; vectors (biases, norms) get none.
+        warmup: share of the steps with a linear rise before the cosine fall.
+        min_scale: smallest training window, as a share of the image's side.
+        full: share of a batch that is seen whole instead of through a window.
+        jitter: relative change of brightness and colour, 0 for none.
+        symmetric: turn and mirror images, and their side words with them.
+        captions: captions drawn an image and step; 2 halves the cost of a caption.
+        smoothing: label smoothing of the loss.
+        average: decay of the running mean of the weights; 0 for none.
+        eval_every: epochs between looks at the validation split.
+        seed: of order, views and captions.
+        bf16: run the model in bfloat16 where the processor is built for it.
+    """
+
+    epochs: int = 16
+    batch_size: int = 128
+    lr: float = 1.5e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.1
+    min_scale: float = 0.5
+    full: float = 0.5
+    jitter: float = 0.0
+    symmetric: bool = True
+    captions: int = 1
+    smoothing: float = 0.0
+    average: float = 0.0
+    eval_every: int = 4
+    seed: int = 0
+    bf16: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse values that no run could mean."""
+        checks = {
+            "epochs": self.epochs >= 1,
+            "batch_size": self.batch_size >= 2,
+            "lr": 0 < self.lr < 1,
+            "min_scale": 0 < self.min_scale <= 1,
+            "full": 0 <= self.full <= 1,
+            "average": 0 <= self.average < 1,
+            "captions": self.captions >= 1,
+            "eval_every": self.eval_every >= 1,
+        }
+        bad = [f"{k}={getattr(self, k)}" for k, ok in checks.items() if not ok]
+        if bad:
+            raise ParameterError(f"TrainConfig: {', '.join(bad)} out of range.")
+
+
+class Batches:
+    """Pixels and token ids of a training split; a batch is a pure function of step."""
+
+    def __init__(
+        self, backbone: Backbone, pairs: Pairs, pixels: np.ndarray, cfg: TrainConfig
+    ) -> None:
+        # Channels last, as the pixels lie and as convolutions are fastest on a CPU.
+        self.pixels = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+        self.cfg, self.side = cfg, backbone.image_size
+        turned = (
+            turned_captions(pairs.captions) if cfg.symmetric else [list(pairs.captions)]
+        )
+        self.ids = torch.stack([backbone.tokenize(c) for c in turned])
+        text_id = {c: i for i, c in enumerate(dict.fromkeys(pairs.captions))}
+        self.text = np.array([text_id[c] for c in pairs.captions])
+        order = np.argsort(pairs.gt, kind="stable")
+        count = np.bincount(pairs.gt, minlength=len(pairs))
+        self.first, self.count, self.order = np.cumsum(count) - count, count, order
+        self.images = np.flatnonzero(count)  # quarantined captions may leave none
+        self.steps = max(1, len(self.images) // cfg.batch_size)
+
+    def epoch(
+        self, epoch: int, start: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield images (B, 3, S, S), ids (B, c, L) and text numbers (B, c)."""
+        cfg = self.cfg
+        rows = np.random.default_rng((cfg.seed, epoch)).permutation(self.images)
+        for step in range(start, self.steps):
+            rng = np.random.default_rng((cfg.seed, epoch, step))
+            gen = torch.Generator().manual_seed(int(rng.integers(2**62)))
+            part = rows[step * cfg.batch_size : (step + 1) * cfg.batch_size]
+            pick = rng.integers(0, self.count[part][:, None], (len(part), cfg.captions))
+            caps = self.order[self.first[part][:, None] + pick]
+            images = random_view(
+                self.pixels[torch.from_numpy(part)],
+                self.side, cfg.min_scale, cfg.full, cfg.jitter, gen,
+            )  # fmt: skip
+            ids = self.ids[0][caps]
+            if cfg.symmetric:
+                which = torch.randint(SYMMETRIES, (len(part),), generator=gen)
+                for k in range(1, SYMMETRIES):
+                    sub = torch.nonzero(which == k).flatten()
+                    images[sub] = turn(images[sub], k)
+                    ids[sub] = self.ids[k][caps[sub.numpy()]]
+            yield images, ids, torch.from_numpy(self.text[caps])

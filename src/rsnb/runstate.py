@@ -1,0 +1,77 @@
+"""What a training run must keep to resume to the same bytes.
+
+Explained in notebook 02. Model, running mean, best weights and optimiser lie in one
+safetensors file; step, log and settings in its receipt.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as st_load
+from safetensors.torch import save as st_save
+from torch import Tensor, nn
+
+from rsnb.batches import TrainConfig
+from rsnb.files import read_verified, write_with_receipt
+
+__all__ = ["RunState"]
+
+
+class RunState:
+    """Model, running mean and optimiser, saved and restored as one safetensors file."""
+
+    def __init__(self, model: nn.Module, cfg: TrainConfig) -> None:
+        self.model = model
+        self.mean = {k: v.clone() for k, v in model.state_dict().items()}
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in model.parameters() if p.ndim > 1]},
+            {
+                "params": [p for p in model.parameters() if p.ndim <= 1],
+                "weight_decay": 0.0,
+            },
+        ]
+        self.optim = torch.optim.AdamW(
+            groups, lr=cfg.lr, weight_decay=cfg.weight_decay, betas=(0.9, 0.98)
+        )
+        self.best = dict(self.mean)
+
+    def average(self, decay: float, step: int) -> None:
+        """Move the running mean of the weights towards the model."""
+        decay = min(decay, (1 + step) / (10 + step))  # forget the random start soon
+        for k, v in self.model.state_dict().items():
+            if v.is_floating_point():
+                self.mean[k].lerp_(v, 1 - decay)
+            else:
+                self.mean[k].copy_(v)
+
+    def save(self, path: Path, facts: dict[str, Any]) -> None:
+        """Write all tensors; `facts` go to the receipt."""
+        out = {f"model/{k}": v for k, v in self.model.state_dict().items()}
+        out |= {f"mean/{k}": v for k, v in self.mean.items()}
+        out |= {f"best/{k}": v for k, v in self.best.items()}
+        for i, slots in self.optim.state_dict()["state"].items():
+            out |= {f"optim/{i}/{k}": v for k, v in slots.items()}
+        data = st_save(
+            {k: v.detach().cpu().contiguous().clone() for k, v in out.items()}
+        )
+        write_with_receipt(path, data, **facts)
+
+    def restore(self, path: Path) -> None:
+        """Read what `save` wrote, after checking its digest."""
+        tensors = st_load(read_verified(path))
+
+        def part(name: str) -> dict[str, Tensor]:
+            cut = len(name) + 1
+            return {k[cut:]: v for k, v in tensors.items() if k.startswith(name + "/")}
+
+        self.model.load_state_dict(part("model"))
+        self.mean, self.best = part("mean"), part("best")
+        state = self.optim.state_dict()
+        slots: dict[int, dict[str, Tensor]] = {}
+        for key, v in part("optim").items():
+            i, name = key.split("/")
+            slots.setdefault(int(i), {})[name] = v
+        self.optim.load_state_dict({**state, "state": slots})
