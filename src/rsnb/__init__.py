@@ -1,0 +1,11 @@
+"""rsnb: the thin package under a research book on image-text retrieval from above.
+
+Import the module that you need (`from rsnb import data, metrics`). Nothing heavy is
+loaded here; `book/intro.md` lists what each module is for.
+"""
+
+from __future__ import annotations
+
+__all__ = ["__version__"]
+
+__version__ = "0.1.0"

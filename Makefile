@@ -1,0 +1,50 @@
+# Every target uses VENV, made here from the hashed lock on first use.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+# The stamp is named by the lock's checksum: another lock, another installation.
+STAMP := $(VENV)/.rsnb-$(firstword $(shell cksum < requirements.lock))
+
+.PHONY: book test check nbval sync lock clean
+.DEFAULT_GOAL := book
+
+$(STAMP):
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "rsnb needs Python 3.11 or newer. Remove $(VENV), then: make PYTHON=python3.12"; \
+	  exit 2; }
+	$(PY) -m pip install --quiet --require-hashes -r requirements.lock
+	$(PY) -m pip install --quiet --no-build-isolation --no-deps -e .
+	@rm -f $(VENV)/.rsnb-* && touch $@
+
+book: $(STAMP)
+	$(PY) -m rsnb run --profile world
+	$(PY) -m rsnb build
+
+test: $(STAMP)
+	$(PY) -m pytest
+
+check: $(STAMP)
+	$(PY) -m ruff format --check
+	$(PY) -m ruff check
+	$(PY) -m mypy
+	$(PY) -m pytest
+
+# Repeat the executed pages and compare what is tagged nbval-check-output.
+nbval: $(STAMP)
+	$(PY) -m rsnb run --profile world
+	$(PY) -m pytest -p no:cacheprovider --nbval-lax --nbval-current-env \
+	  --nbval-cell-timeout=300 build/run/world
+
+# One way only: the .py is the source.
+sync: $(STAMP)
+	cd notebooks && ../$(BIN)/jupytext --to ipynb [0-9]*.py
+
+lock: $(STAMP)
+	$(PY) -m pip install --quiet uv
+	$(PY) -m uv pip compile pyproject.toml --all-extras --universal --generate-hashes \
+	  --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header -o requirements.lock
+
+clean:
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,7 @@
+"""`python -m rsnb`."""
+
+import sys
+
+from rsnb.cli import main
+
+sys.exit(main())

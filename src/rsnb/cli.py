@@ -1,0 +1,131 @@
+"""`python -m rsnb`: run pages, build the book, audit or fetch data, make the weights.
+
+Explained in `book/how_to_run.md`. Exit codes: 0 all well, 1 a cell or the build failed,
+2 bad input or parameters, 3 memory, time or disk ran out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rsnb import __version__
+from rsnb.errors import RsnbError
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one sub-command; return its exit code, after one message on stderr if not 0.
+
+    Args:
+        argv: arguments without the program's name; those of the process by default.
+    """
+    parser = _parser()
+    args, rest = parser.parse_known_args(argv)
+    if rest and args.command != "assets":
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    try:
+        return _dispatch(args, rest)
+    except RsnbError as e:
+        if args.debug:
+            raise
+        return _say(str(e), e.exit_code)
+    except MemoryError:
+        return _say("memory ran out. Close other programs or use a smaller set.", 3)
+    except OSError as e:
+        if e.errno != errno.ENOSPC:
+            raise
+        return _say(f"the disk is full: {e}", 3)
+    except KeyboardInterrupt:
+        return _say("interrupted.", 130)
+
+
+def _say(message: str, code: int) -> int:
+    print(f"rsnb: {message}", file=sys.stderr)
+    return code
+
+
+def _root(given: Path | None) -> Path:
+    """Return the repository root: given, the current folder, or the package's."""
+    here = Path.cwd()
+    if given is not None:
+        return given.resolve()
+    if (here / "_config.yml").is_file() and (here / "notebooks").is_dir():
+        return here
+    return Path(__file__).resolve().parents[2]
+
+
+def _dispatch(args: argparse.Namespace, rest: list[str]) -> int:
+    # Imported here, so that each command loads only what it needs.
+    match args.command:
+        case "run":
+            from rsnb import profiles
+            from rsnb.parameters import parse_settings
+            from rsnb.runner import run
+
+            run(
+                _root(args.root),
+                profiles.get(args.profile),
+                args.only,
+                parse_settings(args.set),
+                timeout=args.timeout,
+                force=args.force,
+            )
+        case "build":
+            from rsnb.book import build
+
+            print(f"The book is at {build(_root(args.root)).as_uri()}")
+        case "audit":
+            from rsnb.audit import audit
+            from rsnb.data import load
+
+            print(audit(load(args.data, lenient=args.lenient)))
+        case "fetch":
+            from rsnb.hub import fetch
+
+            print(fetch(args.name, args.to))
+        case "assets":
+            from rsnb import assets
+
+            return assets.main(rest)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="rsnb", description=__doc__)
+    top.formatter_class = argparse.RawDescriptionHelpFormatter
+    top.add_argument("--version", action="version", version=__version__)
+    top.add_argument("--debug", action="store_true", help="show tracebacks")
+    commands = top.add_subparsers(dest="command", required=True)
+
+    run = commands.add_parser("run", help="run the pages whose inputs changed")
+    run.add_argument(
+        "--profile", default="world", help="world, ucm, rsicd, rsitmd, nwpu or a path"
+    )
+    run.add_argument("--only", action="append", default=[], metavar="NN", help="a page")
+    run.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter"
+    )
+    run.add_argument(
+        "--timeout", type=int, default=0, metavar="S", help="seconds for one cell"
+    )
+    run.add_argument("--force", action="store_true", help="run also what still stands")
+
+    build = commands.add_parser("build", help="publish the pages run on world as HTML")
+    for command in (run, build):
+        command.add_argument("--root", type=Path, help="repository root")
+
+    audit = commands.add_parser("audit", help="say what is in a data set")
+    audit.add_argument("data", help="a name or a path, as for rsnb.data.load")
+    audit.add_argument("--lenient", action="store_true", help="leave faulty rows out")
+
+    fetch = commands.add_parser("fetch", help="download a pinned data set")
+    fetch.add_argument("name")
+    fetch.add_argument("--to", type=Path, help="folder; default in the cache")
+
+    commands.add_parser("assets", add_help=False, help="train and check the weights")
+    return top

@@ -1,0 +1,155 @@
+"""Pages: the notebooks, and what each executed copy was made from.
+
+Explained in `book/how_to_run.md`. A page is a pair `notebooks/NN_x.{py,ipynb}` without
+outputs. Its executed copy in `build/run/<profile>/` stands as long as every input has
+the digest that its manifest states.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rsnb.errors import DataError, ParameterError, RsnbError
+from rsnb.files import cache_dir, fingerprint, read_json, sha256_file
+from rsnb.parameters import Scalar, nearest
+from rsnb.profiles import PROFILES, Profile
+
+__all__ = [
+    "check_pair",
+    "executed",
+    "find_pages",
+    "inputs",
+    "stale",
+]
+
+PACKAGE = Path(__file__).parent
+
+
+def find_pages(root: Path, only: Sequence[str] = ()) -> list[Path]:
+    """Return the notebooks to run, in the order of the book.
+
+    Args:
+        root: repository root.
+        only: page numbers or names (`"02"`, `"02_train_backbone"`); empty means all.
+
+    Raises:
+        ParameterError: no notebooks, or nothing matches an entry of `only`.
+    """
+    found = sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    if not found:
+        raise ParameterError(f"{root} has no notebooks/NN_*.ipynb. Give --root.")
+    chosen = []
+    for want in only:
+        hits = [p for p in found if p.stem == want or p.stem.split("_")[0] == want]
+        if not hits:
+            raise ParameterError(
+                f"--only {want}: no such page." + nearest(want, [p.stem for p in found])
+            )
+        chosen += hits
+    return [p for p in found if p in chosen] if only else found
+
+
+def check_pair(notebook: Path) -> None:
+    """Check that a notebook equals its `.py` twin and holds no outputs.
+
+    Raises:
+        ParameterError: no twin, a difference, or stored outputs; says what to do.
+    """
+    import jupytext
+    from jupytext.compare import NotebookDifference, compare_notebooks
+
+    twin = notebook.with_suffix(".py")
+    if not twin.is_file():
+        raise ParameterError(f"{notebook.name} has no {twin.name} beside it.")
+    nb, py = jupytext.read(notebook), jupytext.read(twin)
+    try:
+        compare_notebooks(nb, py, fmt="py:percent")
+    except NotebookDifference as e:
+        raise ParameterError(
+            f"{notebook.name} and {twin.name} differ. The .py is the source: move your "
+            f"edit there if you made it in the .ipynb, then `make sync`.\n{e}"
+        ) from e
+    for i, cell in enumerate(nb.cells):
+        if cell.get("outputs") or cell.get("execution_count"):
+            raise ParameterError(
+                f"{notebook.name}: cell {i} holds outputs. `make sync` removes them."
+            )
+
+
+def _tree(folder: Path, *skip: str) -> str:
+    """Return a digest of all files below a folder, names and content."""
+    skip += ("__pycache__",)
+    files = [
+        (p.relative_to(folder).as_posix(), sha256_file(p))
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and not set(p.relative_to(folder).parts) & set(skip)
+    ]
+    return fingerprint(files)
+
+
+def _data(which: Profile) -> str:
+    """Return a digest of the data files: text by content, the rest by size and time."""
+    if which.name == "world":
+        return "embedded"
+    if which.data in PROFILES:  # a page may look at the other named sets, too
+        homes = [os.environ.get("RSNB_DATA"), cache_dir() / "data"]
+        tops = [Path(h) / name for h in homes if h for name in PROFILES]
+        if not any(t.is_dir() for t in tops if t.name == which.data):
+            raise DataError(
+                f"{which.data} is not on this machine. Set RSNB_DATA to the folder "
+                f"that holds {which.data}/; rsnb.data.load({which.data!r}) says what "
+                "to put there."
+            )
+    else:
+        tops = [Path(which.data)]
+    facts = []
+    for p in sorted(p for t in tops for p in ([t] if t.is_file() else t.rglob("*"))):
+        if p.is_file():
+            text = p.suffix in {".csv", ".json", ".jsonl", ".txt"}
+            stat = p.stat()
+            facts.append((p, sha256_file(p) if text else (stat.st_size, stat.st_mtime)))
+    return fingerprint([(str(p), what) for p, what in facts])
+
+
+def inputs(
+    root: Path, which: Profile, changed: Mapping[Path, Mapping[str, Scalar]]
+) -> dict[Path, dict[str, Any]]:
+    """Return, for each notebook, digests of all that its run depends on."""
+    lock = root / "requirements.lock"
+    shared = {
+        "code": _tree(PACKAGE, "weights"),
+        "weights": _tree(PACKAGE / "weights"),
+        "receipts": _tree(root / "book" / "results"),
+        "lock": sha256_file(lock) if lock.is_file() else "none",
+        "python": f"{sys.version_info.major}.{sys.version_info.minor}",
+        "data": _data(which),
+    }
+    return {
+        nb: {**shared, "source": sha256_file(nb), "parameters": dict(changed[nb])}
+        for nb in changed
+    }
+
+
+def executed(root: Path, which: Profile, notebook: Path) -> Path:
+    """Return where the executed copy of a notebook lies."""
+    return root / "build" / "run" / which.name / notebook.name
+
+
+def stale(done: Path, now: Mapping[str, Any]) -> str:
+    """Return why an executed page no longer stands, or `""` if it does."""
+    manifest = done.with_suffix(".json")
+    if not done.is_file() or not manifest.is_file():
+        return "never run"
+    try:
+        facts = read_json(manifest)
+        was, output = facts["inputs"], facts["output"]
+    except (RsnbError, KeyError):
+        return "manifest unreadable"
+    changed = [k for k in now if was.get(k) != now[k]]
+    if sha256_file(done) != output:
+        changed.append("the executed copy itself")
+    return f"changed: {', '.join(changed)}" if changed else ""

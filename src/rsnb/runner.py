@@ -1,0 +1,163 @@
+"""Run the notebooks through papermill.
+
+Explained in `book/how_to_run.md`. Kernels start in the repository root with this
+interpreter. On profile `world` they do not see `RSNB_DATA`, so that the published pages
+depend on the repository alone.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rsnb.errors import ParameterError, ResourceError, RsnbError
+from rsnb.files import sha256_file, write_bytes, write_json
+from rsnb.pages import check_pair, executed, find_pages, inputs, stale
+from rsnb.parameters import bind
+from rsnb.profiles import Profile
+
+__all__ = ["CellError", "run"]
+
+OUT_OF_MEMORY = {"MemoryError", "OutOfMemoryError", "_ArrayMemoryError"}
+
+
+class CellError(RsnbError):
+    """A cell of a page raised."""
+
+    exit_code = 1
+
+
+@contextmanager
+def _kernel_environment(which: Profile) -> Iterator[None]:
+    # The kernel inherits our environment: there is no other way in through papermill.
+    before = dict(os.environ)
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this interpreter's kernel, no other
+    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # else a warning on every start
+    if which.name == "world":
+        os.environ.pop("RSNB_DATA", None)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _clean(nb: Any) -> None:
+    """Drop times, paths and random ids, which differ between equal runs."""
+    nb.metadata.pop("papermill", None)
+    for i, cell in enumerate(nb.cells):
+        cell.id = f"cell-{i}"
+        cell.metadata.pop("papermill", None)
+        cell.metadata.pop("execution", None)
+
+
+def _execute(
+    root: Path, nb: Path, which: Profile, args: dict[str, Any], timeout: int
+) -> bytes:
+    import nbformat
+    import papermill
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    failed = root / "build" / "failed" / which.name / nb.name
+    failed.unlink(missing_ok=True)
+    failed.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with _kernel_environment(which):
+            out = papermill.execute_notebook(
+                str(nb),
+                str(failed),  # kept if the run fails, as what to look at
+                parameters=args,
+                kernel_name="python3",
+                cwd=str(root),
+                start_timeout=120,
+                execution_timeout=timeout,
+                progress_bar=True,
+            )
+    except PapermillExecutionError as e:
+        kind = ResourceError if e.ename in OUT_OF_MEMORY else CellError
+        raise kind(
+            f"{nb.stem}: cell {e.cell_index} raised {e.ename}: {e.evalue}\n"
+            f"The whole run is in {failed}."
+        ) from e
+    except CellTimeoutError as e:
+        raise ResourceError(
+            f"{nb.stem}: a cell ran longer than {timeout} s. Give --timeout."
+        ) from e
+    except DeadKernelError as e:
+        raise ResourceError(
+            f"{nb.stem}: the kernel died; most often memory ran out. Close other "
+            "programs, or choose a smaller profile or batch."
+        ) from e
+    except RuntimeError as e:
+        if "Kernel didn't respond" not in str(e):
+            raise
+        raise ResourceError(f"{nb.stem}: no kernel within 120 s.") from e
+    for i, cell in enumerate(out.cells):
+        ran = cell.cell_type != "code" or not cell.source or cell.execution_count
+        if not ran:  # papermill takes an early SystemExit(0) for a whole run
+            raise CellError(f"{nb.stem}: the page ended before cell {i}.")
+    _clean(out)
+    failed.unlink(missing_ok=True)
+    return (nbformat.writes(out, version=4) + "\n").encode()
+
+
+def run(
+    root: Path,
+    which: Profile,
+    only: Sequence[str] = (),
+    settings: Mapping[str, str] | None = None,
+    *,
+    timeout: int = 0,
+    force: bool = False,
+) -> list[str]:
+    """Run the pages whose inputs changed; return the names of those run.
+
+    Pairs, parameters and data are checked for every page before the first kernel.
+
+    Args:
+        root: repository root.
+        which: profile.
+        only: pages to consider, as in `find_pages`.
+        settings: parameter name → value as text.
+        timeout: seconds for one cell; 0 means 900 on world, 7,200 elsewhere.
+        force: run also what still stands.
+
+    Raises:
+        ParameterError: a pair out of step, an unknown or mistyped parameter.
+        CellError: a cell raised; what it printed is kept beside the last good run.
+        ResourceError: dead kernel, timeout, or memory ran out.
+    """
+    if timeout < 0:
+        raise ParameterError(f"--timeout {timeout}: give seconds, above 0.")
+    timeout = timeout or (900 if which.name == "world" else 7200)
+    notebooks = find_pages(root, only)
+    for nb in notebooks:
+        check_pair(nb)
+    args = bind(notebooks, which.data, settings or {})
+    now = inputs(root, which, args)
+    todo = {nb: stale(executed(root, which, nb), now[nb]) for nb in notebooks}
+    ran = []
+    for i, (nb, why) in enumerate(todo.items(), 1):
+        head = f"[{i}/{len(todo)}] {nb.stem} ({which.data})"
+        if not why and not force:
+            print(f"{head}: up to date")
+            continue
+        print(f"{head}: {why or 'forced'}", flush=True)
+        start = time.monotonic()
+        done = executed(root, which, nb)
+        write_bytes(done, _execute(root, nb, which, args[nb], timeout))
+        write_json(
+            done.with_suffix(".json"),
+            {
+                "inputs": now[nb],
+                "output": sha256_file(done),
+                "seconds": round(time.monotonic() - start, 1),
+            },
+        )
+        ran.append(nb.stem)
+    return ran
