@@ -1,0 +1,90 @@
+"""Embeddings as arrays: checks, distinct rows, inner products that keep ties.
+
+Explained in notebook 00.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rsnb.errors import EmbeddingError
+
+__all__ = ["as_array", "check_embeddings", "distinct_rows", "product", "similarity"]
+
+
+def check_embeddings(
+    emb: ArrayLike, name: str, *, dim: int | None = None
+) -> np.ndarray:
+    """Return `emb` as a float32 or float64 array after checking that it can be ranked.
+
+    Raises:
+        EmbeddingError: not float (n, d) with n, d ≥ 1, not `dim` columns, or rows with
+            NaN, infinity or norm 0; the message names the first rows.
+    """
+    x = as_array(emb)
+    if x.ndim != 2 or 0 in x.shape or x.dtype.kind != "f":
+        raise EmbeddingError(
+            f"{name} must be float (n, d) with at least one row, got {x.dtype} "
+            f"{x.shape}."
+        )
+    if dim is not None and x.shape[1] != dim:
+        raise EmbeddingError(
+            f"{name} has {x.shape[1]} columns where {dim} are needed. Embed images and "
+            "texts with the same backbone."
+        )
+    if x.dtype.itemsize < 4:
+        x = x.astype(np.float32)
+    square = np.einsum("ij,ij->i", x, x)
+    for bad, what in ((~np.isfinite(square), "NaN or infinity"), (square == 0, "zero")):
+        if bad.any():
+            raise EmbeddingError(
+                f"{name}: {bad.sum()} of {len(x)} rows are {what}, first rows "
+                f"{np.flatnonzero(bad)[:5].tolist()}. Embed these items again."
+            )
+    return x
+
+
+def distinct_rows(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows that differ bitwise, in order of first sight, and `of`.
+
+    `of` is int64 (n,): `distinct[of]` equals `x`. `x` itself returns if none repeats.
+    """
+    seen: dict[bytes, int] = {}
+    of = np.empty(len(x), np.int64)
+    for i, row in enumerate(np.ascontiguousarray(x)):
+        digest = hashlib.blake2b(row, digest_size=16).digest()
+        of[i] = seen.setdefault(digest, len(seen))
+    if len(seen) == len(x):
+        return x, of
+    return x[np.unique(of, return_index=True)[1]], of
+
+
+def similarity(txt_emb: ArrayLike, img_emb: ArrayLike) -> np.ndarray:
+    """Return inner products (n_text, n_image) in which equal embeddings tie exactly."""
+    txt, t_of = distinct_rows(check_embeddings(txt_emb, "txt_emb"))
+    img, i_of = distinct_rows(check_embeddings(img_emb, "img_emb", dim=txt.shape[1]))
+    sim: np.ndarray = product(txt, img)[t_of][:, i_of]
+    return sim
+
+
+def as_array(x: ArrayLike) -> np.ndarray:
+    """Return an array; a tensor may be on a GPU, have a gradient or be bfloat16."""
+    detach = getattr(x, "detach", None)
+    if detach is None:
+        return np.asarray(x)
+    y = detach().cpu()
+    return np.asarray(y.float() if str(y.dtype) == "torch.bfloat16" else y)
+
+
+def product(a: np.ndarray, b: np.ndarray, device: str | None = None) -> np.ndarray:
+    """Return `a @ b.T`, by NumPy or on a torch device."""
+    if device is None:
+        out: np.ndarray = a @ b.T
+        return out
+    import torch
+
+    on = [torch.from_numpy(x).to(device) for x in (a, b)]
+    return np.asarray((on[0] @ on[1].T).cpu().numpy())
