@@ -169,7 +169,9 @@ def test_approximate_kinds():
         few.search(x, 500)  # FAISS would pad with -1
     graph = Searcher(x, kind="HNSW16", params="efSearch=200")
     found = graph.search(x, 10)[0]
-    assert np.mean([len(set(a) & set(b)) for a, b in zip(found, truth)]) > 9.5
+    assert (
+        np.mean([len(set(a) & set(b)) for a, b in zip(found, truth, strict=True)]) > 9.5
+    )
 
 
 @pytest.mark.parametrize(

@@ -194,7 +194,9 @@ def test_equals_published_conventions_without_ties():
                 top = np.take_along_axis(pos, order[:, :k], 1)
                 hit = (top.sum(1) > 0).astype(float)
                 assert got[f"{way}_r{k}"] == pytest.approx(100 * hit.mean())
-                rank = [min(np.flatnonzero(p[o])) for p, o in zip(pos, order)]
+                rank = [
+                    min(np.flatnonzero(p[o])) for p, o in zip(pos, order, strict=True)
+                ]
                 assert (np.array(rank) < k).tolist() == hit.astype(bool).tolist()
 
 
@@ -240,6 +242,11 @@ def test_extra_positive_score_never_hurts():
         s = sim.copy()
         s[t, gt[t]] += 1
         assert evaluate(s, gt).t2i_hits[t].sum() >= before.t2i_hits[t].sum()
+
+
+def test_half_precision_is_taken():
+    e = np.eye(3, dtype=np.float16)
+    assert evaluate_embeddings(e, e, [0, 1, 2]).mR == 100
 
 
 def test_distractors():
@@ -396,7 +403,7 @@ print(peak() - before)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_large_gallery_stays_small_in_memory():
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603 - our own script
         [sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True
     )
     mb = int(done.stdout) / 1024
