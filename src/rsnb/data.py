@@ -7,6 +7,7 @@ guessed away: one table of `Problem`s, or (lenient) quarantine with counts.
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -36,12 +37,8 @@ MAX_CAPTION = 2_000
 SPLITS = {s: s for s in ("train", "val", "test", "all")}
 SPLITS |= {"valid": "val", "validation": "val", "dev": "val", "restval": "train"}
 # Bidi controls and zero-width characters: invisible, and they reorder a page's text.
-HIDDEN = dict.fromkeys(
-    (0x61C, 0xFEFF, 0x2060)
-    + tuple(range(0x200B, 0x2010))
-    + tuple(range(0x202A, 0x202F))
-    + tuple(range(0x2066, 0x206A))
-)
+HIDDEN = re.compile("[\u061c\u200b-\u200f\u2060\u202a-\u202e\u2066-\u2069\ufeff]")
+MANIFEST = re.compile(r"[^.].*(\.(jsonl?|csv)(\.gz)?|_caps\.txt|\.parquet)$")
 # name -> (images, captions, where its files come from)
 CARDS: Mapping[str, tuple[int, int, str]] = MappingProxyType(
     {
@@ -172,13 +169,7 @@ def _manifests(path: Path) -> tuple[Path, list[Path]]:
             f"{', '.join(CARDS)}."
         )
     inside = [*path.iterdir(), *(path / "data").glob("*.parquet")]
-    ends = (".json", ".jsonl", ".csv", "_caps.txt", ".parquet")
-    ends += (".json.gz", ".jsonl.gz", ".csv.gz")
-    return path, sorted(
-        p
-        for p in inside
-        if p.is_file() and p.name.endswith(ends) and not p.name.startswith(".")
-    )
+    return path, sorted(p for p in inside if p.is_file() and MANIFEST.match(p.name))
 
 
 def _off_receipt(file: Path, rel: str, found: str) -> list[Problem]:
@@ -204,7 +195,7 @@ def _clean(rows: Sequence[Row], layout: str, bad: list[Problem]) -> list[Row]:
     names = _settle_names([str(r.image) for r in rows], layout)
     seen: dict[str, Row] = {}
     for row, name in zip(rows, names, strict=True):
-        fault = None
+        fault: tuple[str, str, str] | None = None
         if not is_safe_name(name) or "\ufffd" in name:
             fault = "unsafe path", repr(row.image), "use a relative path, / between"
         elif name in seen:
@@ -240,7 +231,7 @@ def _clean_text(text: object) -> tuple[str, tuple[str, str, str] | None]:
     if "\ufffd" in text or any("\ud800" <= c <= "\udfff" for c in text):
         return "", ("encoding", " has bytes that are not UTF-8", "save as UTF-8")
     text = "".join(" " if c in "\t\n\r\u2028\u2029" else c for c in text)
-    text = unicodedata.normalize("NFC", text.translate(HIDDEN))
+    text = unicodedata.normalize("NFC", HIDDEN.sub("", text))
     text = "".join(c for c in text if unicodedata.category(c) != "Cc").strip()
     if not text:
         return "", ("blank caption", " is empty", "write it or drop the line")
@@ -262,6 +253,7 @@ def _settle_names(names: Sequence[str], layout: str) -> list[str]:
         return cut if len(set(cut)) == len(set(posix)) else posix
     absolute = [n.startswith("/") or n[1:2] == ":" for n in posix]
     if posix and (all(absolute) or layout == "hub parquet"):
-        common = os.path.commonpath([str(PurePosixPath("/", n).parent) for n in posix])
-        return [str(PurePosixPath("/", n).relative_to(common)) for n in posix]
+        paths = [PurePosixPath("/" + n.lstrip("/")) for n in posix]
+        common = os.path.commonpath([str(p.parent) for p in paths])
+        return [str(p.relative_to(common)) for p in paths]
     return posix

@@ -1,0 +1,222 @@
+"""What is in a data set: repeats, ceilings, leakage, conflicts, caption lengths.
+
+Explained in notebook 01. Nothing is trained. Two captions are the same if they agree
+after strip and lower-casing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rsnb.metrics import caption_ceiling
+from rsnb.pairs import Pairs
+from rsnb.words import split_words
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "AuditReport",
+    "CaptionFacts",
+    "Leak",
+    "audit",
+    "caption_facts",
+    "conflicts",
+    "facts",
+    "leakage",
+]
+
+AGREE = 4  # this many captions of an image must name one and the same other class
+
+
+@dataclass(frozen=True)
+class CaptionFacts:
+    """Captions of one split.
+
+    Attributes:
+        name: data set.
+        split: split.
+        images: number of images.
+        captions: number of captions.
+        distinct: number of distinct captions.
+        recurring: captions that belong, word for word, to more than one image.
+        few_distinct: images with fewer than 5 distinct captions.
+        conflicts: images whose captions name another class, see `conflicts`.
+        words: mean, median and longest caption in words.
+        ceiling: best recall in percent that repeats leave, see `Ceiling.as_dict`.
+    """
+
+    name: str
+    split: str
+    images: int
+    captions: int
+    distinct: int
+    recurring: int
+    few_distinct: int
+    conflicts: int
+    words: tuple[float, float, int]
+    ceiling: Mapping[str, float] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the facts, JSON-able."""
+        mean, median, longest = self.words
+        lengths = {"words_mean": mean, "words_median": median, "words_max": longest}
+        flat = {k: v for k, v in asdict(self).items() if k not in ("words", "ceiling")}
+        return {**flat, **lengths, **self.ceiling}
+
+
+@dataclass(frozen=True)
+class Leak:
+    """Captions of one split that stand, word for word, in another.
+
+    Attributes:
+        split: the split asked about, as `name/split`.
+        found_in: where its captions were looked for, as `name/split`.
+        captions: how many of its captions were found.
+        images: how many of its images have one of them.
+        of_captions: its number of captions.
+    """
+
+    split: str
+    found_in: str
+    captions: int
+    images: int
+    of_captions: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the counts, JSON-able."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """Facts of each split, and what leaks between splits and data sets."""
+
+    splits: tuple[CaptionFacts, ...]
+    leaks: tuple[Leak, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything, JSON-able."""
+        return {
+            "splits": [s.as_dict() for s in self.splits],
+            "leaks": [leak.as_dict() for leak in self.leaks],
+        }
+
+    def table(self) -> pd.DataFrame:
+        """Return one row a split."""
+        import pandas as pd
+
+        return pd.DataFrame([s.as_dict() for s in self.splits])
+
+    def leak_table(self) -> pd.DataFrame:
+        """Return one row for each pair of splits that was compared."""
+        import pandas as pd
+
+        return pd.DataFrame([leak.as_dict() for leak in self.leaks])
+
+
+def _key(text: str) -> str:
+    return text.strip().lower()
+
+
+def caption_facts(pairs: Pairs) -> CaptionFacts:
+    """Return the facts of the captions of `pairs`, as one gallery.
+
+    >>> from rsnb.pairs import Pairs
+    >>> p = Pairs("toy", ("a", "b"), ("test",) * 2, ("",) * 2, ("A road", "a road "),
+    ...           np.array([0, 1]), np.zeros(2, bool), None, np.arange(2))
+    >>> caption_facts(p).distinct, caption_facts(p).recurring
+    (1, 2)
+    """
+    mine: dict[int, set[str]] = defaultdict(set)
+    for text, i in zip(pairs.captions, pairs.gt.tolist(), strict=True):
+        mine[i].add(_key(text))
+    words = [len(split_words(c)) for c in pairs.captions]
+    ceiling = caption_ceiling(pairs.captions, pairs.gt)
+    return CaptionFacts(
+        name=pairs.name,
+        split="+".join(dict.fromkeys(pairs.split)),
+        images=len(pairs),
+        captions=len(pairs.captions),
+        distinct=ceiling.distinct,
+        recurring=ceiling.recurring,
+        few_distinct=sum(len(texts) < 5 for texts in mine.values()),
+        conflicts=len(conflicts(pairs)),
+        words=(float(np.mean(words)), float(np.median(words)), max(words)),
+        ceiling=ceiling.as_dict(),
+    )
+
+
+def leakage(a: Pairs, b: Pairs) -> Leak:
+    """Return how many captions of `a` stand, word for word, in `b`."""
+    there = {_key(c) for c in b.captions}
+    hit = np.array([_key(c) in there for c in a.captions], bool)
+    names = [f"{p.name}/{'+'.join(dict.fromkeys(p.split))}" for p in (a, b)]
+    images = len(np.unique(a.gt[hit]))
+    return Leak(*names, int(hit.sum()), images, len(a.captions))
+
+
+def conflicts(pairs: Pairs) -> np.ndarray:
+    """Return rows of images whose captions speak of another class.
+
+    A heuristic that over-reports near-synonyms (playfield, playground): no caption of
+    the image names its class, and at least 4 name one and the same other class. Names
+    match over spaces and a final s (`storagetanks` = "storage tank"). Sets without
+    classes have none.
+    """
+
+    def stem(word: str) -> str:
+        return word.lower().replace(" ", "").replace("_", "").removesuffix("s")
+
+    own = [stem(c) for c in pairs.label]
+    classes = set(own) - {""}
+    named: list[Counter[str]] = [Counter() for _ in own]
+    for text, i in zip(pairs.captions, pairs.gt.tolist(), strict=True):
+        w = split_words(text)
+        runs = {stem("".join(w[k : k + n])) for n in (1, 2, 3) for k in range(len(w))}
+        named[i].update(runs & classes)
+    hits = (
+        own[i] and not c[own[i]] and max(c.values(), default=0) >= AGREE
+        for i, c in enumerate(named)
+    )
+    return np.flatnonzero(np.fromiter(hits, bool, len(own)))
+
+
+def audit(pairs: Pairs, others: Sequence[Pairs] = ()) -> AuditReport:
+    """Audit every split of `pairs`: captions, ceilings, and leakage.
+
+    Args:
+        pairs: a data set with all its splits. Pixels are not used; see
+            `rsnb.duplicates` for images.
+        others: data sets that might be trained on before testing on `pairs`.
+    """
+    parts = [pairs.where(s) for s in dict.fromkeys(pairs.split)]
+    pools = [p.where(s) for p in others for s in dict.fromkeys(p.split)]
+    held_out = [p for p in parts if p.split[0] in ("test", "val")]
+    leaks = [leakage(a, b) for a, b in product(held_out, parts + pools) if a is not b]
+    return AuditReport(tuple(map(caption_facts, parts)), tuple(leaks))
+
+
+def facts(sets: Mapping[str, Pairs]) -> dict[str, Any]:
+    """Return one flat, JSON-able dict of caption facts over several data sets.
+
+    For each set, the facts of its test split, and how many of its test captions stand
+    in the other splits (`rest`) of every set, its own included.
+    """
+    out: dict[str, Any] = {}
+    test = {n: p.where("test") for n, p in sets.items()}
+    rest = {n: p.subset([s != "test" for s in p.split]) for n, p in sets.items()}
+    for n, part in test.items():
+        keep = caption_facts(part).as_dict()
+        out |= {f"{n}_test_{k}": v for k, v in keep.items() if k != "name"}
+        for m, pool in rest.items():
+            leak = leakage(part, pool)
+            out[f"{n}_test_in_{m}_rest_captions"] = leak.captions
+            out[f"{n}_test_in_{m}_rest_images"] = leak.images
+    return out

@@ -1,0 +1,207 @@
+"""The fetch is pinned, verified, resumed, and silent when offline."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
+
+import fixtures_data as fx
+import pytest
+
+from rsnb import hub
+from rsnb.data import load
+from rsnb.errors import DataError, FileCorruptError, ParameterError
+
+BODY = bytes(range(256)) * 400
+
+
+class Server:
+    """A hub of one file that misbehaves as told, answer by answer."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body, self.faults, self.seen = body, [], []
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                server.answer(self)
+
+            def log_message(self, *args):
+                pass
+
+        self.httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.thread = threading.Thread(target=self.httpd.serve_forever, args=(0.02,))
+        self.thread.start()
+        self.url = f"http://127.0.0.1:{self.httpd.server_port}"
+
+    def answer(self, h):
+        span = h.headers.get("Range")
+        self.seen.append((h.path, span))
+        fault = self.faults.pop(0) if self.faults else ""
+        if fault.isdigit():
+            h.send_error(int(fault))
+            return
+        start = int(re.findall(r"\d+", span)[0]) if span and fault != "no range" else 0
+        data = bytearray(self.body[start:])
+        if fault == "flip":
+            data[len(data) // 2] ^= 1
+        if fault == "longer":
+            data += b"more"
+        h.send_response(206 if start else 200)
+        if start:
+            end = len(self.body) - 1
+            h.send_header("Content-Range", f"bytes {start}-{end}/{len(self.body)}")
+        h.send_header("Content-Length", str(len(data)))
+        h.end_headers()
+        h.wfile.write(bytes(data[: len(data) // 2] if fault == "cut" else data))
+
+
+@pytest.fixture
+def server(monkeypatch):
+    s = Server(BODY)
+    monkeypatch.setenv("HF_ENDPOINT", s.url)
+    monkeypatch.delenv("RSNB_OFFLINE", raising=False)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    pin(monkeypatch, {"data/a.bin": BODY})
+    yield s
+    s.httpd.shutdown()
+    s.httpd.server_close()
+
+
+def pin(monkeypatch, files):
+    listed = tuple(
+        (name, hashlib.sha256(b).hexdigest(), len(b)) for name, b in files.items()
+    )
+    toy = hub.Pinned("who/toy", "a" * 40, listed, "none")
+    monkeypatch.setattr(hub, "PINNED", MappingProxyType({"toy": toy}))
+
+
+def fetch(tmp_path):
+    return hub.fetch("toy", tmp_path, wait=0.01)
+
+
+def left(tmp_path):
+    return sorted(p.name for p in tmp_path.rglob("*") if p.is_file())
+
+
+def test_fetch_leaves_file_and_receipt_and_is_not_repeated(server, tmp_path):
+    fetch(tmp_path)
+    fetch(tmp_path)
+    assert (tmp_path / "data" / "a.bin").read_bytes() == BODY
+    receipt = json.loads((tmp_path / "data" / "a.bin.json").read_text())
+    assert receipt["revision"] == "a" * 40 and receipt["bytes"] == len(BODY)
+    assert [p for p, _ in server.seen] == [
+        f"/datasets/who/toy/resolve/{'a' * 40}/data/a.bin"
+    ]
+    assert left(tmp_path) == ["a.bin", "a.bin.json"]
+
+
+@pytest.mark.parametrize(
+    ("faults", "requests"),
+    [
+        (["cut"], 2),
+        (["cut", "cut"], 3),
+        (["flip"], 2),
+        (["longer"], 2),
+        (["500", "503"], 3),
+        (["429"], 2),
+        (["cut", "no range"], 2),
+        (["cut", "flip"], 3),
+    ],
+)
+def test_faults_are_overcome(server, tmp_path, faults, requests):
+    server.faults = list(faults)
+    fetch(tmp_path)
+    assert (tmp_path / "data" / "a.bin").read_bytes() == BODY
+    assert len(server.seen) == requests
+    assert left(tmp_path) == ["a.bin", "a.bin.json"]
+
+
+def test_a_cut_download_goes_on_where_it_stopped(server, tmp_path):
+    server.faults = ["cut", "cut", "cut"]
+    with pytest.raises(DataError, match=r"a\.bin\.part is continued"):
+        fetch(tmp_path)
+    part = tmp_path / "data" / "a.bin.part"
+    assert part.read_bytes() == BODY[: part.stat().st_size]
+    fetch(tmp_path)
+    assert server.seen[-1][1] == f"bytes={len(BODY) * 7 // 8}-"
+    assert (tmp_path / "data" / "a.bin").read_bytes() == BODY
+
+
+def test_wrong_content_three_times_keeps_nothing(server, tmp_path):
+    server.faults = ["flip"] * 3
+    with pytest.raises(FileCorruptError, match="pinned sha256"):
+        fetch(tmp_path)
+    assert left(tmp_path) == [] and len(server.seen) == 3
+
+
+@pytest.mark.parametrize("code", ["404", "403"])
+def test_a_refusal_is_not_retried(server, tmp_path, code):
+    server.faults = [code] * 3
+    with pytest.raises(DataError, match=code):
+        fetch(tmp_path)
+    assert len(server.seen) == 1
+
+
+@pytest.mark.parametrize("rot", [b"", BODY[:-1], BODY + b"x", b"\1" + BODY[1:]])
+def test_a_rotten_file_is_fetched_anew(server, tmp_path, rot):
+    fetch(tmp_path)
+    (tmp_path / "data" / "a.bin").write_bytes(rot)
+    fetch(tmp_path)
+    assert (tmp_path / "data" / "a.bin").read_bytes() == BODY
+
+
+def test_a_foreign_part_does_not_survive(server, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.bin.part").write_bytes(b"?" * 100)
+    fetch(tmp_path)
+    assert (tmp_path / "data" / "a.bin").read_bytes() == BODY
+
+
+@pytest.mark.parametrize("switch", ["RSNB_OFFLINE", "HF_HUB_OFFLINE"])
+def test_offline_never_touches_the_network(server, tmp_path, monkeypatch, switch):
+    monkeypatch.setenv(switch, "1")
+    with pytest.raises(DataError, match="offline"):
+        fetch(tmp_path)
+    (tmp_path / "data").mkdir(exist_ok=True)
+    (tmp_path / "data" / "a.bin").write_bytes(BODY)
+    assert fetch(tmp_path) == tmp_path and server.seen == []
+
+
+def test_no_server(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(DataError, match="refused"):
+        fetch(tmp_path)
+
+
+def test_only_http_and_only_pinned(server, tmp_path, monkeypatch):
+    with pytest.raises(ParameterError, match="only for toy"):
+        hub.fetch("other", tmp_path)
+    monkeypatch.setenv("HF_ENDPOINT", "file:///etc")
+    with pytest.raises(ParameterError, match="http"):
+        fetch(tmp_path)
+
+
+def test_what_is_pinned_is_whole():
+    for pin in hub.PINNED.values():
+        assert re.fullmatch("[0-9a-f]{40}", pin.revision)
+        for _, sha256, size in pin.files:
+            assert re.fullmatch("[0-9a-f]{64}", sha256) and size > 0
+    # the total that the repository's own dataset_infos.json states
+    assert sum(size for *_, size in hub.PINNED["rsicd"].files) == 526_000_288
+
+
+def test_fetched_parquet_loads_by_name(server, tmp_path, monkeypatch):
+    root = fx.parquet(tmp_path / "made")
+    bodies = {f"data/{p.name}": p.read_bytes() for p in (root / "data").iterdir()}
+    one = next(iter(bodies))
+    pin(monkeypatch, {one: bodies[one]})
+    server.body = bodies[one]
+    pairs = load(hub.fetch("toy", tmp_path / "cache", wait=0.01))
+    assert pairs.has_pixels.all() and pairs.source["layout"] == "hub parquet"
+    assert os.environ["HF_ENDPOINT"] == server.url

@@ -1,0 +1,175 @@
+"""Facts of the public data sets, from their files. Numbers only; needs RSNB_DATA.
+
+Raw files are the caption files that circulate (AMFMN, PE-RSITR), under
+`<set>/raw/*_caps.txt`; their train holds what other releases call train and val.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rsnb.audit import caption_facts, facts, leakage
+from rsnb.data import CARDS, load
+from rsnb.duplicates import caption_matches, match_agreement, near_duplicates
+from rsnb.errors import DataProblems
+
+ROOT = Path(os.environ.get("RSNB_DATA", "RSNB_DATA-is-not-set"))
+
+
+def real(*names):
+    absent = [n for n in names if not (ROOT / n).exists()]
+    return pytest.mark.skipif(
+        bool(absent),
+        reason=f"{ROOT}: no {', '.join(absent)}. Set RSNB_DATA to a folder with them.",
+    )
+
+
+@cache
+def raw():
+    sets = ("rsitmd", "rsicd", "ucm")
+    return {n: load(ROOT / n / "raw" / "*_caps.txt", lenient=True) for n in sets}
+
+
+@cache
+def raw_facts():
+    return facts(raw())
+
+
+RAW = real("rsitmd/raw", "rsicd/raw", "ucm/raw")
+# distinct, recurring, images with < 5 distinct, then best t2i R@1 / 5 / 10
+PUBLISHED = {
+    "rsitmd": (2260, 2108, 6, 110, 99.87, 100, 100),
+    "rsicd": (5465, 3331, 641, 1030, 93.12, 99.19, 99.78),
+    "ucm": (1050, 377, 868, 40, 38.29, 84.76, 100),  # its "other caption file"
+}
+RANDOM_TIES = {"rsitmd": 99.87, "rsicd": 92.62}
+LEAKS = {
+    "rsitmd_test_in_rsicd_rest": (187, 109),
+    "rsicd_test_in_rsitmd_rest": (839, 453),
+    "rsitmd_test_in_rsitmd_rest": (54, 30),
+    "rsicd_test_in_rsicd_rest": (636, 391),
+    "ucm_test_in_ucm_rest": (642, 183),
+}
+
+
+@RAW
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_caption_facts_from_raw_files(name):
+    f = raw_facts()
+    keys = ["captions", "distinct", "recurring", "few_distinct"]
+    keys += [f"t2i_r{k}_deterministic" for k in (1, 5, 10)]
+    got = [f[f"{name}_test_{k}"] for k in keys]
+    assert got == pytest.approx(PUBLISHED[name], abs=0.005)
+    if name in RANDOM_TIES:
+        assert f[f"{name}_test_t2i_r1_random"] == pytest.approx(
+            RANDOM_TIES[name], abs=0.005
+        )
+
+
+@RAW
+@pytest.mark.parametrize("leak", LEAKS)
+def test_leakage_from_raw_files(leak):
+    f = raw_facts()
+    assert (f[f"{leak}_captions"], f[f"{leak}_images"]) == LEAKS[leak]
+
+
+@RAW
+def test_blank_captions_of_four_rsitmd_images():
+    with pytest.raises(DataProblems) as e:
+        load(ROOT / "rsitmd" / "raw" / "*_caps.txt")
+    assert {p.kind for p in e.value.problems} == {"blank caption"}
+    images = {p.detail.split()[-3] for p in e.value.problems}
+    assert len(e.value.problems) == 20 and images == {
+        "mountain_2378.tif",
+        "railwaystation_3254.tif",
+        "storagetanks_4367.tif",
+        "viaduct_4635.tif",
+    }
+    lenient = raw()["rsitmd"]
+    assert (len(lenient), len(lenient.captions)) == (4739, 23695)
+
+
+@real("ucm/captions.jsonl")
+def test_ucm_with_the_81st_to_90th_image_of_each_class():
+    pairs = load("ucm")
+    test = caption_facts(pairs.where("test"))
+    assert (test.distinct, test.recurring) == (384, 878)
+    best = [test.ceiling[f"t2i_r{k}_deterministic"] for k in (1, 5, 10)]
+    random = [test.ceiling[f"t2i_r{k}_random"] for k in (1, 5, 10)]
+    assert best == pytest.approx([39.33, 88.76, 99.05], abs=0.005)
+    assert random == pytest.approx([39.08, 88.40, 99.05], abs=0.005)
+    # On this split these two are not the published 40 and 642, which belong to the
+    # raw files: there, test is the 91st-100th image of every class but the first.
+    assert test.few_distinct == 59
+    rest = pairs.subset([s != "test" for s in pairs.split])
+    assert leakage(pairs.where("test"), rest).captions == 733
+    ids = [int(i.removesuffix(".tif")) for i in raw()["ucm"].where("test").ids]
+    assert ids == [
+        *range(81, 91),
+        *(100 * c + k for c in range(1, 21) for k in range(91, 101)),
+    ]
+
+
+SPLITS = {
+    "ucm": (1680, 210, 210, 2100),
+    "rsicd": (8734, 1094, 1093, 10921),
+    "rsitmd": (4291, 0, 452, 3669),
+    "sydney": (497, 58, 58, 9),
+}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=real(n)) for n in SPLITS])
+def test_named_sets_load_clean(name):
+    pairs = load(name)
+    counts = [pairs.split.count(s) for s in ("train", "val", "test")]
+    assert (*counts, pairs.has_pixels.sum()) == SPLITS[name]
+    assert (len(pairs), len(pairs.captions)) == CARDS[name][:2]
+    assert pairs.source["problems"] == {}
+    part = pairs.with_pixels()
+    for i in np.linspace(0, len(part) - 1, 9).astype(int):
+        assert min(part.image(int(i)).size) >= 150
+    if name == "rsitmd":
+        assert part.where("test").has_pixels.sum() == 358
+
+
+@real("rsitmd/raw", "rsitmd/noisy")
+def test_every_layout_of_rsitmd_agrees_on_the_test_split():
+    def test_split(where):
+        p = load(ROOT / "rsitmd" / where, lenient=True).where("test")
+        return {p.ids[i]: sorted(p.captions_of(i)) for i in range(len(p))}
+
+    want = test_split("captions.jsonl")
+    assert len(want) == 452
+    for where in ("raw/*_caps.txt", "raw/harma_*.json.gz", "noisy/rsitmd_test.csv.gz"):
+        assert test_split(where) == want, where
+
+
+@real("rsitmd/rsitmd_to_rsicd.csv", "rsicd/captions.jsonl")
+def test_rsicd_and_rsitmd_overlap_from_captions():
+    """The known list was itself made from captions: this is agreement, not truth."""
+    a, b = load("rsitmd"), load("rsicd")
+    with (ROOT / "rsitmd" / "rsitmd_to_rsicd.csv").open() as f:
+        known = {
+            r["rsitmd_image"]: (r["rsicd_image"], r["tier"]) for r in csv.DictReader(f)
+        }
+    sure = match_agreement(caption_matches(a, b, shared=True), known)
+    assert sure["found"] > 2200 and sure["precision_listed"] > 99.5
+    assert sure["precision"] > 97.5 and sure["recall_A"] > 99
+    more = match_agreement(caption_matches(a, b), known)
+    assert more["recall"] > 90 and more["precision_listed"] > 97
+    leaked = {a.ids[i] for i, s in enumerate(a.split) if s == "test"}
+    held = {b.ids[i] for i, s in enumerate(b.split) if s != "test"}
+    found = caption_matches(a, b)
+    assert sum(i in leaked and j in held for i, j in found.items()) >= 270
+
+
+@real("rsicd/captions.jsonl")
+def test_near_duplicate_images_across_rsicd_splits():
+    found = near_duplicates(load("rsicd")).as_dict()
+    assert found == {"pairs": 6, "train-test": 2, "train-train": 3, "train-val": 1}
