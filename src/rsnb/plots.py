@@ -1,0 +1,193 @@
+"""One figure style: two sizes, six colours, SVG for lines and PNG for images.
+
+Explained in `book/how_to_run.md`. Figures are made without pyplot, so nothing global is
+set: each draws itself under `STYLE` and gives equal bytes for equal data.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure as _Figure
+
+from rsnb.errors import ParameterError
+from rsnb.pairs import Pairs
+
+__all__ = [
+    "FULL",
+    "HALF",
+    "PALETTE",
+    "STYLE",
+    "Figure",
+    "bars",
+    "curves",
+    "results",
+    "strip",
+]
+
+FULL, HALF = (6.5, 3.2), (3.2, 2.6)  # inches
+#: Okabe and Ito's colours, told apart with every common kind of colour vision.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_MARKS = "osD^vP"  # a second cue beside colour
+STYLE: Mapping[str, Any] = MappingProxyType(
+    {
+        "axes.axisbelow": True, "axes.grid": True,
+        "axes.spines.right": False, "axes.spines.top": False,
+        "axes.titlesize": 9, "axes.labelsize": 9, "font.size": 9,
+        "font.family": "DejaVu Sans", "grid.color": "#dddddd", "grid.linewidth": 0.6,
+        "legend.fontsize": 8, "legend.frameon": False, "lines.linewidth": 1.6,
+        "lines.markersize": 4, "xtick.labelsize": 8, "ytick.labelsize": 8,
+        "svg.hashsalt": "rsnb", "text.parse_math": False,
+    }
+)  # fmt: skip
+
+
+class Figure(_Figure):
+    """A figure that shows itself as SVG, or as a 110-dpi PNG when it holds images."""
+
+    raster = False
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        kind = "png" if self.raster else "svg"
+        out = io.BytesIO()
+        with rc_context(_style()):
+            self.savefig(
+                out, format=kind, dpi=110, bbox_inches="tight",
+                metadata={"Software": None} if self.raster else {"Date": None},
+            )  # fmt: skip
+        data = out.getvalue()
+        if self.raster:
+            return {"image/png": data}
+        return {"image/svg+xml": data.decode()}
+
+
+def _style() -> Any:  # matplotlib's stubs name every key of rcParams in the type
+    return dict(STYLE)
+
+
+def _figure(size: tuple[float, float], rows: int = 1, columns: int = 1) -> Any:
+    fig = Figure(figsize=size, layout="constrained")
+    return fig, fig.subplots(rows, columns, squeeze=False)
+
+
+def curves(
+    panels: Mapping[str, tuple[Sequence[float], Mapping[str, Sequence[float]]]],
+    xlabel: str,
+    ylabels: Sequence[str],
+) -> Figure:
+    """Return one panel of lines for each title, side by side.
+
+    Args:
+        panels: title → (x, label → y).
+        xlabel: of every panel.
+        ylabels: one a panel, or one for all.
+    """
+    with rc_context(_style()):
+        fig, axes = _figure(FULL if len(panels) > 1 else HALF, 1, len(panels))
+        for i, (title, (x, lines)) in enumerate(panels.items()):
+            ax = axes[0, i]
+            for k, (label, y) in enumerate(lines.items()):
+                colour, mark = PALETTE[k % 6], _MARKS[k % 6]
+                ax.plot(x, y, color=colour, marker=mark, label=label)
+            ax.set(title=title, xlabel=xlabel, ylabel=ylabels[i % len(ylabels)])
+            if len(lines) > 1:
+                ax.legend()
+    return fig
+
+
+def bars(
+    values: Mapping[str, Mapping[str, float]], xlabel: str, *, fmt: str = "{:.1f}"
+) -> Figure:
+    """Return horizontal bars: group → (label → value), the value written at its bar."""
+    labels = list(dict.fromkeys(k for row in values.values() for k in row))
+    step = 0.8 / len(labels)
+    with rc_context(_style()):
+        height = max(1.6, 0.6 + 0.24 * len(values) * len(labels))
+        fig, axes = _figure((FULL[0], height))
+        ax = axes[0, 0]
+        for k, label in enumerate(labels):
+            at = [i + k * step for i, row in enumerate(values.values()) if label in row]
+            width = [row[label] for row in values.values() if label in row]
+            colour = PALETTE[k % 6]
+            drawn = ax.barh(at, width, step * 0.9, color=colour, label=label)
+            ax.bar_label(drawn, [fmt.format(v) for v in width], padding=3, fontsize=8)
+        ax.set_yticks([i + 0.4 - step / 2 for i in range(len(values))], list(values))
+        ax.invert_yaxis()
+        ax.grid(axis="y", visible=False)
+        ax.set_xlabel(xlabel)
+        ax.margins(x=0.1)
+        if len(labels) > 1:
+            ax.legend()
+    return fig
+
+
+def strip(
+    images: Sequence[Any],
+    titles: Sequence[str] = (),
+    marks: Sequence[bool] = (),
+    *,
+    columns: int = 6,
+) -> Figure:
+    """Return images in rows, with a short title above each.
+
+    Args:
+        images: `PIL.Image`s or uint8 (S, S, 3) arrays, in reading order.
+        titles: one an image; drawn as they are, never as mathematics.
+        marks: True frames an image in green with a tick, as a right answer.
+        columns: images in a row.
+
+    Raises:
+        ParameterError: no images, or another number of titles or marks.
+    """
+    if not len(images) or any(len(v) not in (0, len(images)) for v in (titles, marks)):
+        raise ParameterError(
+            f"{len(images)} images, {len(titles)} titles, {len(marks)} marks: give at "
+            "least one image, and one title and mark for each or none."
+        )
+    rows = -(-len(images) // columns)
+    side = FULL[0] / columns
+    with rc_context(_style()):
+        fig, axes = _figure(
+            (FULL[0], rows * (side + 0.22 * bool(titles))), rows, columns
+        )
+        fig.raster = True
+        for ax in axes.flat:
+            ax.set_axis_off()
+            ax.grid(visible=False)
+        for i, (ax, image) in enumerate(zip(axes.flat, images, strict=False)):
+            ax.imshow(np.asarray(image), interpolation="antialiased")
+            right = bool(marks) and marks[i]
+            if titles:
+                ax.set_title(("✓ " if right else "") + titles[i], fontsize=7.5, pad=3)
+            if right:
+                ax.set_axis_on()
+                ax.set(xticks=[], yticks=[])
+                for spine in ax.spines.values():
+                    spine.set(visible=True, color=PALETTE[2], linewidth=3)
+    return fig
+
+
+def results(
+    pairs: Pairs,
+    rows: Sequence[int] | np.ndarray,
+    scores: Sequence[float] | np.ndarray,
+    right: int | None = None,
+) -> Figure:
+    """Return search results in order, titled with score and class.
+
+    Args:
+        pairs: the gallery.
+        rows: image rows, best first.
+        scores: one a row.
+        right: row of the image that the query belongs to; framed where it appears.
+    """
+    titles = [
+        f"{score:.2f} {pairs.label[i]}" for i, score in zip(rows, scores, strict=True)
+    ]
+    images = [pairs.image(int(i)) for i in rows]
+    return strip(images, titles, [i == right for i in rows])

@@ -1,0 +1,139 @@
+"""What a page runs on: data set, backbone, a query, and what to compare with.
+
+Explained in `book/how_to_run.md`. Every page takes its parameter `profile` to `get` and
+asks nothing else about it, so one notebook serves the embedded world and real data.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from rsnb.errors import DataError, ParameterError
+from rsnb.files import fingerprint
+from rsnb.metrics import KS, caption_ceiling
+from rsnb.pairs import Pairs
+
+__all__ = ["PROFILES", "Profile", "get"]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One choice of data and model for all pages.
+
+    Attributes:
+        name: short name, used for the folder of results.
+        data: name or path for `rsnb.data.load`.
+        backbone: name for `rsnb.assets.backbone`.
+        query: a sentence to search with on the first page.
+        sisters: other data sets that may share images or captions with it.
+        oracle: whether the facts of each scene are known, so that an oracle can search.
+        receipts: names of receipts in `book/results/` with results over seeds.
+        download: what the first run fetches or needs, in words.
+        first_run: how long the three pages take the first time on 2 cores, in words.
+    """
+
+    name: str
+    data: str
+    backbone: str = "CLIP-ViT-B-32"
+    query: str = "an airport with several planes"
+    sisters: tuple[str, ...] = ()
+    oracle: bool = False
+    receipts: tuple[str, ...] = ()
+    download: str = "605 MB of CLIP weights; your files stay where they are"
+    first_run: str = "not measured"
+
+    def load(self) -> Pairs:
+        """Return the data set, all splits."""
+        from rsnb.data import load
+
+        return load(self.data)
+
+    def load_sisters(self) -> list[Pairs]:
+        """Return the sets to look for leaks in, as far as this machine holds them.
+
+        A set that is here but broken raises.
+        """
+        from rsnb.data import load
+
+        out = []
+        for name in self.sisters:
+            try:
+                out.append(load(name))
+            except DataError as e:
+                if "is not on this machine" not in str(e):
+                    raise
+        return out
+
+    def ceilings(self, pairs: Pairs) -> dict[str, dict[str, float]]:
+        """Return limits of recall on a whole split, in percent: name → recalls and mR.
+
+        Repeated captions limit every set. The embedded world has an oracle as well,
+        which reads the scene descriptions that no model sees.
+        """
+        limit = caption_ceiling(pairs.captions, pairs.gt)
+        row = {f"i2t_r{k}": v for k, v in zip(KS, limit.i2t_random, strict=True)}
+        row |= {f"t2i_r{k}": v for k, v in zip(KS, limit.t2i_random, strict=True)}
+        out = {"limit by repeated captions": row | {"mR": sum(row.values()) / len(row)}}
+        if self.oracle:
+            from rsnb.world import oracle
+
+            out["oracle that reads the scene"] = oracle.ceiling(pairs.split[0])
+        return out
+
+
+#: The named profiles; any path to a data set makes another.
+PROFILES: Mapping[str, Profile] = MappingProxyType(
+    {
+        p.name: p
+        for p in (
+            Profile(
+                "world", "world", "world-rn",
+                query="four white planes parked in a row", oracle=True,
+                receipts=("backbone-world-rn", "backbone-world-vit"),
+                download="nothing",
+            ),
+            Profile(
+                "ucm", "ucm", "ucm-rn", query="several planes on the tarmac",
+                receipts=("backbone-ucm-rn",), download="needs UCM in RSNB_DATA",
+            ),
+            Profile(
+                "rsicd", "rsicd", "rsicd-rn", sisters=("rsitmd",),
+                receipts=("backbone-rsicd-rn",),
+                download="526 MB (`python -m rsnb fetch rsicd`), or RSICD in RSNB_DATA",
+            ),
+            Profile(
+                "rsitmd", "rsitmd", sisters=("rsicd",),
+                download="605 MB of CLIP weights; needs RSITMD in RSNB_DATA",
+            ),
+            Profile(
+                "nwpu", "nwpu",
+                download="605 MB of CLIP weights; needs NWPU-Captions in RSNB_DATA",
+            ),
+        )
+    }
+)  # fmt: skip
+
+
+def get(name_or_path: str) -> Profile:
+    """Return the profile of that name, or one for the data set at that path.
+
+    A path gets the same folder name for its results as `python -m rsnb run` gives it.
+
+    Raises:
+        ParameterError: neither a known name nor an existing path.
+    """
+    if name_or_path in PROFILES:
+        return PROFILES[name_or_path]
+    path = Path(name_or_path).expanduser()
+    if not path.exists():
+        raise ParameterError(
+            f"profile {name_or_path!r} is neither one of {', '.join(PROFILES)} nor an "
+            "existing path."
+        )
+    path = path.resolve()
+    stem = re.sub(r"[^A-Za-z0-9]+", "-", path.stem).strip("-").lower()
+    return Profile(f"{stem}-{fingerprint(str(path))[:8]}", str(path))

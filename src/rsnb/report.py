@@ -1,0 +1,216 @@
+"""Numbers leave a page through here: receipts, glue and escaped tables.
+
+Explained in `book/how_to_run.md`. A receipt in `book/results/` states figures, command,
+digests, seeds, hardware and date, and is written by a command. A page writes its own
+figures to `build/results/`, without time or machine: equal runs give equal bytes.
+"""
+
+from __future__ import annotations
+
+import datetime
+import html
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rsnb.errors import ParameterError
+from rsnb.files import fingerprint, read_json, sha256_file, write_json
+
+__all__ = [
+    "code_digest",
+    "glue",
+    "page",
+    "receipt",
+    "record",
+    "root",
+    "seed_table",
+    "table",
+]
+
+_PACKAGES = ("numpy", "torch", "open_clip_torch", "faiss-cpu", "pillow")
+
+
+def root() -> Path:
+    """Return the working tree around this package, or else the current folder."""
+    tree = Path(__file__).resolve().parents[2]
+    return tree if (tree / "notebooks").is_dir() else Path.cwd()
+
+
+def code_digest() -> str:
+    """Return one sha256 over every Python file of the package."""
+    here = Path(__file__).parent
+    files = sorted(here.rglob("*.py"))
+    return fingerprint(
+        [(p.relative_to(here).as_posix(), sha256_file(p)) for p in files]
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Return JSON values for NumPy scalars, arrays and tuples, at any depth."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value
+
+
+def _hardware() -> str:
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        lines = info.read_text("utf-8", "replace").splitlines()
+        name = next(
+            (x.split(":", 1)[1].strip() for x in lines if "model name" in x), name
+        )
+    torch = sys.modules.get("torch")
+    gpu = torch is not None and torch.cuda.is_available()
+    extra = f", {torch.cuda.get_device_name()}" if torch is not None and gpu else ""
+    return f"{os.cpu_count()} x {name}{extra}"
+
+
+def _versions() -> dict[str, str]:
+    out = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            out[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return out
+
+
+def record(
+    name: str,
+    figures: Mapping[str, Any],
+    *,
+    command: str,
+    inputs: Mapping[str, Any] | None = None,
+    seeds: Sequence[int] = (),
+    path: Path | None = None,
+) -> Path:
+    """Write a receipt to `book/results/<name>.json` and return its path.
+
+    Args:
+        name: file stem.
+        figures: JSON-able; NumPy scalars and arrays are turned into numbers.
+        command: what makes it again.
+        inputs: digests of data and weights.
+        seeds: all that were used.
+        path: write there instead.
+    """
+    facts = {
+        "name": name,
+        "command": command,
+        "figures": _plain(figures),
+        "inputs": {**_plain(inputs or {}), "code": code_digest()},
+        "seeds": list(seeds),
+        "made": {
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "hardware": _hardware(),
+            "versions": _versions(),
+        },
+    }
+    return write_json(path or root() / "book" / "results" / f"{name}.json", facts)
+
+
+def receipt(name: str) -> dict[str, Any]:
+    """Return the receipt `book/results/<name>.json`.
+
+    Raises:
+        ParameterError: there is none; lists those that exist.
+    """
+    folder = root() / "book" / "results"
+    path = folder / f"{name}.json"
+    if not path.is_file():
+        have = ", ".join(sorted(p.stem for p in folder.glob("*.json"))) or "none"
+        raise ParameterError(f"no receipt {name!r} in {folder}; there are: {have}.")
+    facts: dict[str, Any] = read_json(path)
+    return facts
+
+
+def seed_table(names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return one row for each seed of the named receipts, in percent.
+
+    A receipt that this copy of the book lacks gives one row that says so.
+    """
+    rows: list[dict[str, Any]] = []
+    for name in names:
+        try:
+            runs = receipt(name)["figures"]["runs"]
+        except ParameterError:
+            rows.append({"backbone": name, "seed": "no receipt in this copy"})
+            continue
+        for run in runs:
+            low, high = run["mR_interval"]
+            rows.append(
+                {
+                    "backbone": name.removeprefix("backbone-"), "seed": run["seed"],
+                    "mR": run["mR"], "95 % interval": f"{low:.1f} to {high:.1f}",
+                    **{k: run[k] for k in run if k.startswith(("i2t", "t2i"))},
+                    "minutes": run["train_seconds"] / 60,
+                }
+            )  # fmt: skip
+    return rows or [{"backbone": "none of this profile's own", "seed": "-"}]
+
+
+def page(folder: str, name: str, numbers: Mapping[str, Any], **more: Any) -> None:
+    """Glue a page's numbers, and write them to `build/results/<folder>/<name>.json`.
+
+    Args:
+        folder: name of the profile.
+        name: of the page.
+        numbers: name → number or text, see `glue`.
+        more: JSON-able figures for the file alone.
+    """
+    path = root() / "build" / "results" / folder / f"{name}.json"
+    write_json(path, _plain({**numbers, **more}))
+    glue(**numbers)
+
+
+def glue(**values: Any) -> None:
+    """Keep numbers (as float or int) or text under their names, for the prose to show.
+
+    Does nothing where myst-nb is not installed, as on Colab.
+    """
+    try:
+        from myst_nb import glue as put
+    except ImportError:
+        return
+    for name, value in values.items():
+        plain = _plain(value)
+        if isinstance(plain, bool) or not isinstance(plain, int | float | str):
+            raise ParameterError(
+                f"glue {name}: {type(plain).__name__} is neither a number nor text."
+            )
+        put(name, plain, display=False)
+
+
+def table(data: Any, caption: str = "", *, digits: int = 2, index: bool = True) -> Any:
+    """Return a table as HTML, with every text escaped and floats rounded.
+
+    Args:
+        data: row → (column → value), a list of such rows, or a `DataFrame`.
+        caption: shown above the table.
+        digits: after the point, for floats.
+        index: show row names.
+    """
+    import pandas as pd
+    from IPython.display import HTML
+
+    if isinstance(data, Mapping):
+        data = pd.DataFrame.from_dict(data, orient="index")
+    body = pd.DataFrame(data).to_html(
+        index=index, escape=True, border=0, na_rep="–",
+        float_format=lambda v: f"{v:,.{digits}f}",
+    )  # fmt: skip
+    if caption:
+        text = f"<caption>{html.escape(caption)}</caption>"
+        body = body.replace(">", f">{text}", 1)
+    return HTML(f'<div style="overflow-x:auto">{body}</div>')
