@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 
-import fixtures_data as fx
 import imagehash
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
+import fixtures_data as fx
 from rsnb.audit import audit, caption_facts, conflicts, facts, leakage
 from rsnb.duplicates import (
     caption_matches,

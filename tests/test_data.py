@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-import fixtures_data as fx
 import numpy as np
 import pytest
 
+import fixtures_data as fx
 from rsnb.data import CARDS, check_pixels, load
 from rsnb.errors import DataError, DataProblems, FileCorruptError
 

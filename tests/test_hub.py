@@ -10,9 +10,9 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import MappingProxyType
 
-import fixtures_data as fx
 import pytest
 
+import fixtures_data as fx
 from rsnb import hub
 from rsnb.data import load
 from rsnb.errors import DataError, FileCorruptError, ParameterError

@@ -11,11 +11,11 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import fixtures_data as fx
 import numpy as np
 import pytest
 from PIL import Image
 
+import fixtures_data as fx
 from rsnb.data import load
 from rsnb.errors import DataError, DataProblems, FileCorruptError
 from rsnb.images import decode_image, is_safe_name
@@ -142,7 +142,7 @@ def test_csv_faults_name_the_line(tmp_path, body, kind, line):
 def test_latin1_line_among_utf8_is_a_fault(tmp_path):
     path = tmp_path / "toy_test.csv"
     path.write_bytes("filename,title\na.png,café\nb.png,".encode() + b"caf\xe9\n")
-    with pytest.raises(DataProblems, match="test.csv:3  encoding"):
+    with pytest.raises(DataProblems, match=r"test\.csv:3  encoding"):
         load(path)
     assert load(path, lenient=True).captions == ("café",)
 

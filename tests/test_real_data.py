@@ -169,7 +169,14 @@ def test_rsicd_and_rsitmd_overlap_from_captions():
     assert sum(i in leaked and j in held for i, j in found.items()) >= 270
 
 
-@real("rsicd/captions.jsonl")
-def test_near_duplicate_images_across_rsicd_splits():
-    found = near_duplicates(load("rsicd")).as_dict()
-    assert found == {"pairs": 6, "train-test": 2, "train-train": 3, "train-val": 1}
+@real("rsicd/captions.jsonl", "ucm/captions.jsonl")
+def test_near_duplicate_images_within_and_across_splits():
+    """Every pair was looked at: one scene each, one of them at another date."""
+    pairs = load("rsicd")
+    found = near_duplicates(pairs)
+    assert found.as_dict() == {"pairs": 4, "train-test": 1, "train-train": 3}
+    names = [
+        (pairs.ids[i], pairs.ids[j]) for i, j in zip(found.a, found.b, strict=True)
+    ]
+    assert ("stadium_190.jpg", "stadium_63.jpg") in names
+    assert near_duplicates(load("ucm")).as_dict() == {"pairs": 1, "train-train": 1}

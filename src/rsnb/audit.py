@@ -157,9 +157,9 @@ def leakage(a: Pairs, b: Pairs) -> Leak:
     """Return how many captions of `a` stand, word for word, in `b`."""
     there = {_key(c) for c in b.captions}
     hit = np.array([_key(c) in there for c in a.captions], bool)
-    names = [f"{p.name}/{'+'.join(dict.fromkeys(p.split))}" for p in (a, b)]
+    name_a, name_b = (f"{p.name}/{'+'.join(dict.fromkeys(p.split))}" for p in (a, b))
     images = len(np.unique(a.gt[hit]))
-    return Leak(*names, int(hit.sum()), images, len(a.captions))
+    return Leak(name_a, name_b, int(hit.sum()), images, len(a.captions))
 
 
 def conflicts(pairs: Pairs) -> np.ndarray:
