@@ -101,6 +101,11 @@ class AuditReport:
     splits: tuple[CaptionFacts, ...]
     leaks: tuple[Leak, ...]
 
+    def __str__(self) -> str:
+        """Return both tables as text, one column a split."""
+        facts_ = self.table().round(2).T.to_string(header=False)
+        return f"{facts_}\n\n{self.leak_table().to_string(index=False)}"
+
     def as_dict(self) -> dict[str, Any]:
         """Return everything, JSON-able."""
         return {

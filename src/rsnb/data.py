@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
-from typing import cast
 
 import numpy as np
 
@@ -79,7 +78,7 @@ def load(name_or_path: str | Path, *, lenient: bool = False) -> Pairs:
     if name == "world":
         from rsnb import world
 
-        return cast("Pairs", world.load())
+        return world.load()
     path = _find(name) if name in CARDS else Path(name)
     root, files = _manifests(path)
     layouts: dict[str, list[Row]] = {}

@@ -126,7 +126,8 @@ def near_duplicates(
     table = np.array(rows, np.int64).reshape(-1, 4)
     other = b if b is not None else a
     splits = Counter((a.split[i], other.split[j]) for i, j, _, _ in rows)
-    return Duplicates(*table.T, splits)
+    i, j, distance, turn = table.T
+    return Duplicates(i, j, distance, turn, splits)
 
 
 def _same(a: np.ndarray, b: np.ndarray, turn: int, min_corr: float) -> bool:
