@@ -33,7 +33,6 @@ class Profile:
         oracle: whether the facts of each scene are known, so that an oracle can search.
         receipts: names of receipts in `book/results/` with results over seeds.
         download: what the first run fetches or needs, in words.
-        first_run: how long the three pages take the first time on 2 cores, in words.
     """
 
     name: str
@@ -44,7 +43,6 @@ class Profile:
     oracle: bool = False
     receipts: tuple[str, ...] = ()
     download: str = "605 MB of CLIP weights; your files stay where they are"
-    first_run: str = "not measured"
 
     def load(self) -> Pairs:
         """Return the data set, all splits."""

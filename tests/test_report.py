@@ -1,0 +1,97 @@
+import json
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rsnb import report
+from rsnb.errors import ParameterError
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "root", lambda: tmp_path)
+    return tmp_path
+
+
+def test_a_receipt_states_how_to_make_the_figures_again(tree):
+    figures = {"mR": np.float32(52.5), "seeds": np.arange(2), "pair": (1, 2.5)}
+    path = report.record(
+        "x", figures, command="python -m rsnb x", inputs={"data": "d"}, seeds=[0, 1]
+    )
+    facts = json.loads(path.read_text())
+    assert path == tree / "book" / "results" / "x.json"
+    assert facts["figures"] == {"mR": 52.5, "seeds": [0, 1], "pair": [1, 2.5]}
+    assert facts["seeds"] == [0, 1] and facts["command"] == "python -m rsnb x"
+    assert facts["inputs"] == {"data": "d", "code": report.code_digest()}
+    assert set(facts["made"]) == {"date", "hardware", "versions"}
+    assert report.receipt("x") == facts
+
+
+def test_a_missing_receipt_names_those_that_exist(tree):
+    report.record("have", {}, command="c")
+    with pytest.raises(ParameterError, match=r"'want'.*there are: have"):
+        report.receipt("want")
+
+
+def test_nan_is_no_figure(tree):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        report.record("x", {"mR": float("nan")}, command="c")
+    assert not list(tree.rglob("*.json"))
+
+
+def test_a_page_writes_equal_bytes_twice_and_nothing_of_the_machine(tree):
+    path = tree / "build" / "results" / "world" / "00.json"
+    report.page("world", "00", {"mR": np.float64(1.5)}, rows={"a": [1]})
+    first = path.read_bytes()
+    report.page("world", "00", {"mR": 1.5}, rows={"a": (1,)})
+    assert path.read_bytes() == first
+    assert json.loads(first) == {"mR": 1.5, "rows": {"a": [1]}}
+
+
+def test_glue_gets_plain_numbers(monkeypatch):
+    got = {}
+    module = type(sys)("myst_nb")
+    module.glue = lambda name, value, display: got.update({name: value})
+    monkeypatch.setitem(sys.modules, "myst_nb", module)
+    report.glue(a=np.float64(1.5), b=np.int64(3), c="text")
+    assert got == {"a": 1.5, "b": 3, "c": "text"}
+    assert [type(v) for v in got.values()] == [float, int, str]
+    for bad in (True, [1], None):
+        with pytest.raises(ParameterError, match="neither a number nor text"):
+            report.glue(a=bad)
+
+
+def test_glue_does_nothing_without_myst_nb(monkeypatch):
+    monkeypatch.setitem(sys.modules, "myst_nb", None)
+    report.glue(a=1.0)
+
+
+BAD = ["<script>alert(1)</script>", "</td>", "a & b", '" onload="x', "<img src=x>"]
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_tables_escape_every_text(text):
+    rows = {text: {"caption": text, text: 1.0}}
+    for data in (rows, [*rows.values()], pd.DataFrame(rows)):
+        html = report.table(data, caption=text).data
+        assert "<script" not in html and "<img" not in html
+        assert html.count("<td>") == html.count("</td>")
+
+
+def test_tables_round_and_hold_rows_in_order():
+    html = report.table({"b": {"x": 1 / 3, "n": 1234}, "a": {"x": None}}, "C").data
+    assert "<td>0.33</td>" in html and "1,234" in html and "–" in html
+    assert html.index("<th>b</th>") < html.index("<th>a</th>")
+    assert "<caption>C</caption>" in html
+
+
+def test_seed_table_has_one_row_a_run_and_says_what_is_missing(tree):
+    run = {"seed": 1, "mR": 52.1, "mR_interval": [50.0, 54.2], "i2t_r1": 9.0}
+    report.record("backbone-x", {"runs": [{**run, "train_seconds": 90.0}]}, command="c")
+    rows = report.seed_table(["backbone-x", "backbone-y"])
+    assert rows[0]["backbone"] == "x" and rows[0]["95 % interval"] == "50.0 to 54.2"
+    assert rows[0]["minutes"] == 1.5 and rows[0]["i2t_r1"] == 9.0
+    assert rows[1] == {"backbone": "backbone-y", "seed": "no receipt in this copy"}
+    assert report.seed_table([])
