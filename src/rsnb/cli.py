@@ -80,10 +80,9 @@ def _dispatch(args: argparse.Namespace, rest: list[str]) -> int:
 
             print(f"The book is at {build(_root(args.root)).as_uri()}")
         case "audit":
-            from rsnb.audit import audit
-            from rsnb.data import load
+            from rsnb.survey import survey
 
-            print(audit(load(args.data, lenient=args.lenient)))
+            survey(args.data, lenient=args.lenient, record_as=args.record)
         case "fetch":
             from rsnb.hub import fetch
 
@@ -120,7 +119,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--root", type=Path, help="repository root")
 
     audit = commands.add_parser("audit", help="say what is in a data set")
-    audit.add_argument("data", help="a name or a path, as for rsnb.data.load")
+    audit.add_argument("data", nargs="+", help="names or paths, as for rsnb.data.load")
+    audit.add_argument("--record", metavar="NAME", help="write book/results/NAME.json")
     audit.add_argument("--lenient", action="store_true", help="leave faulty rows out")
 
     fetch = commands.add_parser("fetch", help="download a pinned data set")
