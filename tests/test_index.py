@@ -55,6 +55,15 @@ class SearcherContract:
                 assert got.tolist() == [[i for i, _ in row] for row in want]
                 assert score.tolist() == [[s for _, s in row] for row in want]
 
+    def test_many_different_vectors_level_at_the_cut(self):
+        rng = np.random.default_rng(2)
+        emb = rng.choice([-0.25, 0.25], (200, 16)).astype(np.float32)
+        queries = np.eye(16, dtype=np.float32)  # every score is 1/4 or -1/4
+        for k in (1, 3, 60, 150):
+            got = self.make(emb).search(queries, k)[0]
+            want = brute_force(emb, range(200), queries, k)
+            assert got.tolist() == [[i for i, _ in row] for row in want]
+
     def test_order_is_the_same_for_every_k(self):
         emb = exact(np.random.default_rng(4), 300)
         s = self.make(emb)

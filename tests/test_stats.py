@@ -111,6 +111,26 @@ def test_permutation_agrees_with_scipy():
     assert paired_permutation(a, b, n=50_000) == pytest.approx(want, abs=0.01)
 
 
+def test_interval_is_corrected_for_bias_as_in_scipy():
+    rng = np.random.default_rng(10)
+    x = 10 * rng.exponential(size=12) ** 2  # a skewed mean
+    r = Recall(np.arange(12), np.arange(12), *[np.tile(x[:, None] / 100, 3)] * 4)
+    want = scipy_stats.bootstrap(
+        (x,), np.mean, n_resamples=100_000, method="BCa", rng=rng
+    ).confidence_interval
+    got = bootstrap_ci(r, n=100_000)
+    assert got.low == pytest.approx(want.low, abs=0.15)
+    assert got.high == pytest.approx(want.high, abs=0.15)
+
+
+def test_p_value_counts_the_observed_order():
+    one, none = evaluate(np.eye(30), np.arange(30)), evaluate(-np.eye(30), range(30))
+    assert paired_permutation(one, none, n=99) == 0.01  # never 0
+    a = fake(np.ones((1, 3)), np.random.default_rng(0))
+    b = Recall(a.gt, a.images, a.t2i_hits * 0.3, a.i2t_hits * 0.7, *[a.t2i_hits] * 2)
+    assert paired_permutation(a, b, n=99) == 1  # one image: both orders are as far
+
+
 def test_uneven_captions_and_distractors():
     rng = np.random.default_rng(6)
     gt = np.concatenate([np.arange(0, 40, 2), rng.integers(0, 20, 60) * 2])

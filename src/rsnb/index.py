@@ -195,7 +195,7 @@ def _unit(emb: ArrayLike, name: str, dim: int | None) -> np.ndarray:
     return np.ascontiguousarray(x)
 
 
-def _build(vectors: np.ndarray, kind: str, params: str) -> Any:  # noqa: ANN401 - FAISS has no types
+def _build(vectors: np.ndarray, kind: str, params: str) -> Any:
     import faiss
 
     try:

@@ -152,8 +152,7 @@ def _recall(
 ) -> Recall:
     """Count the scores above and level with each positive's, `pos`, tile by tile."""
     images = np.unique(gt)
-    best = np.full(n_image, np.inf, pos.dtype)  # inf: nothing beats a distractor
-    best[images] = -np.inf
+    best = np.full(n_image, -np.inf, pos.dtype)
     np.maximum.at(best, gt, pos)
     t_above, t_level = np.zeros((2, len(gt)), np.int64)
     i_above, i_level = np.zeros((2, n_image), np.int64)
