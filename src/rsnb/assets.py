@@ -18,7 +18,7 @@ from rsnb.data import load as load_data
 from rsnb.embed import embed
 from rsnb.errors import BackboneError
 from rsnb.files import cache_dir, fingerprint, read_json, receipt_path
-from rsnb.metrics import Recall, caption_ceiling, evaluate
+from rsnb.metrics import Recall, caption_ceiling, evaluate_embeddings
 from rsnb.pixels import load_pixels
 from rsnb.report import record
 from rsnb.stats import bootstrap_ci
@@ -88,7 +88,8 @@ def backbone(name: str, seed: int | None = None) -> Backbone:
 def score(model: Backbone, data: str, split: str = "test") -> tuple[Recall, dict]:
     """Return recall on a split, and a JSON-able row with interval and ceiling."""
     pairs = load_data(data).where(split).with_pixels()
-    recall = evaluate(embed(model, pairs).sim, pairs.gt)
+    emb = embed(model, pairs)
+    recall = evaluate_embeddings(emb.txt, emb.img, pairs.gt)
     interval = bootstrap_ci(recall)
     row: dict[str, Any] = {k: round(v, 2) for k, v in recall.as_dict().items()}
     row["mR_interval"] = [round(interval.low, 2), round(interval.high, 2)]

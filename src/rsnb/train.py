@@ -26,7 +26,7 @@ from rsnb.embed import embed_images, embed_texts
 from rsnb.errors import ParameterError
 from rsnb.files import fingerprint, read_json, receipt_path, write_bytes
 from rsnb.losses import alignment, info_nce, uniformity
-from rsnb.metrics import evaluate
+from rsnb.metrics import evaluate_embeddings
 from rsnb.pairs import Pairs
 from rsnb.runstate import RunState
 
@@ -82,7 +82,7 @@ def _look(
     txt = embed_texts(looked, val.captions)
     a, b = torch.from_numpy(img), torch.from_numpy(txt)
     return {
-        "val_mR": float(evaluate(txt @ img.T, val.gt).as_dict()["mR"]),
+        "val_mR": float(evaluate_embeddings(txt, img, val.gt).mR),
         "alignment": alignment(a[torch.from_numpy(val.gt)], b),
         "uniformity_img": uniformity(a),
         "uniformity_txt": uniformity(b[:: max(1, len(b) // 1000)]),
