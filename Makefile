@@ -34,12 +34,13 @@ check: $(STAMP)
 # Repeat the executed pages and compare what is tagged nbval-check-output.
 nbval: $(STAMP)
 	$(PY) -m rsnb run --profile world
-	$(PY) -m pytest -p no:cacheprovider --nbval-lax --nbval-current-env \
+	env -u RSNB_DATA $(PY) -m pytest -p no:cacheprovider --nbval-lax --nbval-current-env \
 	  --nbval-cell-timeout=300 build/run/world
 
 # One way only: the .py is the source.
 sync: $(STAMP)
-	cd notebooks && ../$(BIN)/jupytext --to ipynb [0-9]*.py
+	$(PY) -m jupytext --to ipynb --update notebooks/[0-9]*.py
+	$(PY) -m nbstripout notebooks/[0-9]*.ipynb
 
 lock: $(STAMP)
 	$(PY) -m pip install --quiet uv

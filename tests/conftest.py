@@ -71,9 +71,13 @@ def offline(request, monkeypatch):
 
 
 @pytest.fixture
-def toy_book(tmp_path):
+def toy_book(tmp_path, monkeypatch):
     """Return a function that makes a small book: page name → code of its last cell."""
     import jupytext
+
+    package = tmp_path / "src"  # so that an edit during the tests stales no toy page
+    package.mkdir()
+    monkeypatch.setattr("rsnb.pages.PACKAGE", package)
 
     def make(**cells: str) -> Path:
         shutil.copy2(REPO / "_config.yml", tmp_path)

@@ -23,7 +23,7 @@ print("ran with", seed)
 """
 
 
-def test_build_reuse_and_refusal(toy_book, tmp_path, monkeypatch, capsys):
+def test_build_reuse_and_refusal(toy_book, monkeypatch, capsys):
     root = toy_book(**{"00_one": PAGE, "01_two": "print(note)"})
     with pytest.raises(StalePageError, match="00_one: never run\n  01_two: never run"):
         build(root)
@@ -43,9 +43,7 @@ def test_build_reuse_and_refusal(toy_book, tmp_path, monkeypatch, capsys):
         assert build(root).stat().st_mtime_ns == made
 
     # One byte of the package makes every page stale, and only running them helps.
-    package = tmp_path / "package"
-    package.mkdir()
-    monkeypatch.setattr(pages, "PACKAGE", package)
+    (pages.PACKAGE / "metrics.py").write_bytes(b" ")
     assert main(["build", "--root", str(root)]) == 2
     said = capsys.readouterr().err
     assert "00_one: changed: code" in said

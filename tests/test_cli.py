@@ -99,11 +99,11 @@ def test_assets_gets_its_own_arguments(monkeypatch):
 def test_fetch_and_audit_pass_their_arguments(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("rsnb.hub.fetch", lambda name, to: f"{name} in {to}")
     assert main(["fetch", "rsicd", "--to", str(tmp_path)]) == 0
-    monkeypatch.setattr("rsnb.data.load", lambda d, lenient: (d, lenient))
-    monkeypatch.setattr("rsnb.audit.audit", lambda pairs: pairs)
-    assert main(["audit", "ucm", "--lenient"]) == 0
+    monkeypatch.setattr("rsnb.survey.survey", lambda sets, **how: print(sets, how))
+    assert main(["audit", "ucm", "rsicd", "--lenient"]) == 0
     out = capsys.readouterr().out.splitlines()
-    assert out == [f"rsicd in {tmp_path}", "('ucm', True)"]
+    assert out[0] == f"rsicd in {tmp_path}"
+    assert out[1] == "['ucm', 'rsicd'] {'lenient': True, 'record_as': None}"
 
 
 def test_root_is_given_or_here_or_the_packages(tmp_path, monkeypatch):

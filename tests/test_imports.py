@@ -25,7 +25,7 @@ FLOORS = [
     "checkpoints backbones pixels embed index",
     "augment batches losses runstate train duplicates audit",
     "report plots",
-    "recipes assets",
+    "recipes assets survey",
     "parameters profiles pages runner book",
     "cli __main__",
 ]

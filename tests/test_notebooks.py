@@ -52,7 +52,9 @@ def test_a_pair_is_in_step_and_holds_inputs_only(path):
         "name": "python3",
     }
     assert set(nb.metadata) <= {"kernelspec", "jupytext"}
-    assert all(set(cell.metadata) <= {"tags"} for cell in nb.cells)
+    assert all(
+        set(cell.metadata) <= {"tags", "lines_to_next_cell"} for cell in nb.cells
+    )
 
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda p: p.stem)

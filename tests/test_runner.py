@@ -176,11 +176,9 @@ def test_path_profile_reruns_when_its_data_changes(toy_book, tmp_path):
 
 
 @pytest.mark.parametrize("part", ["code", "weights", "receipts", "lock", "source"])
-def test_every_input_counts(toy_book, tmp_path, monkeypatch, part):
-    package = tmp_path / "package"
-    (package / "weights").mkdir(parents=True)
-    monkeypatch.setattr(pages, "PACKAGE", package)
-    root = toy_book(**{"00_one": "1"})
+def test_every_input_counts(toy_book, part):
+    root, package = toy_book(**{"00_one": "1"}), pages.PACKAGE
+    (package / "weights").mkdir()
     nb = find_pages(root)[0]
     (root / "book/results").mkdir()
     (root / "requirements.lock").write_text("")
@@ -190,7 +188,7 @@ def test_every_input_counts(toy_book, tmp_path, monkeypatch, part):
         "weights": package / "weights/a.safetensors",
         "receipts": root / "book/results/a.json",
         "lock": root / "requirements.lock",
-        "source": nb,
+        "source": nb.with_suffix(".py"),
     }[part]
     file.write_bytes((file.read_bytes() if file.exists() else b"") + b" ")
     after = pages.inputs(root, WORLD, {nb: {}})[nb]

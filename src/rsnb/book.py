@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from rsnb.errors import RsnbError, StalePageError
 from rsnb.files import fingerprint, read_json, sha256_file, write_json
-from rsnb.pages import executed, find_pages, inputs, stale
+from rsnb.pages import check_pair, executed, find_pages, inputs, stale
 from rsnb.parameters import bind
 from rsnb.profiles import PROFILES
 
@@ -40,9 +40,12 @@ def stage(root: Path) -> Path:
     Raises:
         StalePageError: a page was never run on profile `world` with its defaults, or
             its inputs changed since.
+        ParameterError: a notebook differs from its `.py`.
     """
     world = PROFILES["world"]
     notebooks = find_pages(root)
+    for nb in notebooks:
+        check_pair(nb)
     now = inputs(root, world, bind(notebooks, world.data, {}))
     done = {nb: executed(root, world, nb) for nb in notebooks}
     bad = {nb.stem: why for nb in notebooks if (why := stale(done[nb], now[nb]))}

@@ -116,7 +116,7 @@ def _data(which: Profile) -> str:
 
 
 def inputs(
-    root: Path, which: Profile, changed: Mapping[Path, Mapping[str, Scalar]]
+    root: Path, which: Profile, changed: Mapping[Path, dict[str, Scalar]]
 ) -> dict[Path, dict[str, Any]]:
     """Return, for each notebook, digests of all that its run depends on."""
     lock = root / "requirements.lock"
@@ -129,8 +129,8 @@ def inputs(
         "data": _data(which),
     }
     return {
-        nb: {**shared, "source": sha256_file(nb), "parameters": dict(changed[nb])}
-        for nb in changed
+        nb: {**shared, "source": sha256_file(nb.with_suffix(".py")), "parameters": args}
+        for nb, args in changed.items()
     }
 
 
