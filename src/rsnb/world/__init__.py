@@ -1,0 +1,152 @@
+"""The embedded world: procedural overhead scenes with sparse human-style captions.
+
+Two thousand words of context in `book/own_data.md`; first used in notebook 00. Native
+images are 192x192, three times the encoders' 64, and about a third of the captions
+mention objects of 3-8 native pixels. The splits share no scene. `source` is drawn
+through a shifted sensor and described more sparsely. Scene graphs are reachable only
+through `rsnb.world.oracle`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image
+
+from rsnb.errors import DataError
+from rsnb.files import fingerprint, sha256_bytes
+from rsnb.pairs import Pairs
+from rsnb.world.canvas import NATIVE
+from rsnb.world.describe import CAPTIONS, describe
+from rsnb.world.render import render
+from rsnb.world.scene import SPLITS, sample
+
+__all__ = [
+    "FROZEN", "NATIVE", "SPLITS", "VERSION", "digests", "load", "render_split",
+]  # fmt: skip
+
+VERSION = "1.0"
+# Frozen before the first training. If a digest changes, every receipt must be re-run.
+FROZEN_TEXT = "e888ceb6d49495016e1b175e5d69d95ad36caa3d45c03e026f11772c1cdea244"
+FROZEN_PIXELS = "8b7448f4cba9224aad7d6f7fceefe4f30b7e8e5f1260392805920968b738c08a"
+FROZEN = sha256_bytes((FROZEN_TEXT + FROZEN_PIXELS).encode())
+
+
+@lru_cache(maxsize=8)
+def _texts(split: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return (class names, captions) of a split."""
+    scenes = [sample(split, k) for k in range(SPLITS[split])]
+    captions = tuple(c.text for s in scenes for c in describe(s))
+    return tuple(s.cls for s in scenes), captions
+
+
+def load(split: str | None = None) -> Pairs:
+    """Return the world, or one split of it; images are drawn when they are asked for.
+
+    Args:
+        split: `source`, `captioner`, `train`, `val` or `test`; None for all of them.
+
+    Returns:
+        Pairs with ids like `world/test/000123`, five captions an image and the class
+        as label.
+
+    Raises:
+        DataError: there is no such split.
+    """
+    names = _known(split)
+    where = [(name, k) for name in names for k in range(SPLITS[name])]
+
+    def reader(row: int) -> Image.Image:
+        return render(sample(*where[row]))
+
+    return Pairs(
+        name="world",
+        ids=tuple(f"world/{name}/{k:06d}" for name, k in where),
+        split=tuple(name for name, _ in where),
+        label=tuple(c for name in names for c in _texts(name)[0]),
+        captions=tuple(t for name in names for t in _texts(name)[1]),
+        gt=np.repeat(np.arange(len(where), dtype=np.int64), CAPTIONS),
+        has_pixels=np.ones(len(where), bool),
+        reader=reader,
+        rows=np.arange(len(where), dtype=np.int64),
+        source={
+            "layout": "world",
+            "version": VERSION,
+            "sha256": FROZEN,
+            "problems": [],
+        },
+    )
+
+
+def render_split(
+    split: str, side: int = NATIVE, workers: int | None = None
+) -> np.ndarray:
+    """Draw a whole split in parallel processes.
+
+    Args:
+        split: name of the split.
+        side: pixels to which the 192x192 images are reduced (bicubic).
+        workers: processes; by default one a CPU core.
+
+    Returns:
+        uint8 (N, side, side, 3), in the order of `load(split)`.
+
+    Raises:
+        DataError: there is no such split, or a worker failed.
+    """
+    (name,) = _known(split)
+    n = SPLITS[name]
+    parts = max(1, min(workers or os.cpu_count() or 1, n // 200 or 1))
+    cuts = [n * k // parts for k in range(parts + 1)]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    out = np.empty((n, side, side, 3), np.uint8)
+    # plain processes: fork is unsafe beside torch threads, spawn re-runs user scripts
+    jobs = [
+        subprocess.Popen(
+            [sys.executable, "-m", "rsnb.world", name, str(a), str(b), str(side)],
+            stdout=subprocess.PIPE,
+            env=env,
+        )
+        for a, b in zip(cuts, cuts[1:], strict=False)
+    ]
+    # a pipe holds little, so drain all of them a piece at a time
+    for k in range(max(b - a for a, b in zip(cuts, cuts[1:], strict=False))):
+        for job, a, b in zip(jobs, cuts, cuts[1:], strict=False):
+            if a + k < b and job.stdout is not None:
+                raw = job.stdout.read(side * side * 3)
+                if len(raw) == side * side * 3:
+                    out[a + k] = np.frombuffer(raw, np.uint8).reshape(side, side, 3)
+    if any(job.wait() for job in jobs):
+        raise DataError(
+            f"drawing split {name!r} failed: a worker stopped (see its message above). "
+            "Try workers=1."
+        )
+    return out
+
+
+def digests() -> tuple[str, str]:
+    """Return digests of (all texts and graphs of val and test, 16 test images).
+
+    The first is exact on every platform; the second holds for one Pillow and libm.
+    """
+    text = fingerprint(
+        [
+            [repr(s), [c.text for c in describe(s)]]
+            for name, n in SPLITS.items()
+            for s in (sample(name, k) for k in range(min(n, 450)))
+        ]
+    )
+    pixels = [np.asarray(render(sample("test", k))) for k in range(0, 450, 29)]
+    return text, fingerprint(*pixels)
+
+
+def _known(split: str | None) -> tuple[str, ...]:
+    if split is None:
+        return tuple(SPLITS)
+    if split not in SPLITS:
+        raise DataError(f"world has no split {split!r}; it has: {', '.join(SPLITS)}.")
+    return (split,)

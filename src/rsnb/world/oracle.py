@@ -1,0 +1,143 @@
+"""The only door to scene graphs: what is true in a scene, and the oracle ceiling.
+
+Everything else in `rsnb` sees pictures and sentences. Use this module to ask how well
+any method could do (`ceiling`) or whether a caption is true of another image
+(`consistent`), never to train. Explained in notebook 00.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from functools import cache
+
+import numpy as np
+
+from rsnb.errors import DataError
+from rsnb.world.describe import GROUPS, INF, Caption, Fact, describe
+from rsnb.world.scene import SPLITS, Scene, sample
+
+__all__ = ["Scene", "ceiling", "consistent", "facts", "scene", "truth"]
+
+# a class that is itself what a context band or a small object would be
+_IS_CONTEXT = {
+    "river": "river", "bridge": "river", "forest": "woods", "farmland": "fields",
+    "sparse residential area": "houses", "dense residential area": "houses",
+    "intersection": "road", "railway station": "railway", "harbor": "sea",
+}  # fmt: skip
+_OPPOSITE = {"left": "right", "right": "left", "top": "bottom", "bottom": "top"}
+
+
+def scene(image_id: str) -> Scene:
+    """Return the scene graph behind an id such as `"world/test/000123"`."""
+    _, split, number = image_id.split("/")
+    return sample(split, int(number))
+
+
+@cache
+def _split(split: str) -> tuple[tuple[Scene, tuple[Caption, ...]], ...]:
+    if split not in SPLITS:
+        raise DataError(f"world has no split {split!r}; it has: {', '.join(SPLITS)}.")
+    scenes = [sample(split, k) for k in range(SPLITS[split])]
+    return tuple((s, describe(s)) for s in scenes)
+
+
+def facts(image_id: str) -> list[tuple[Fact, ...]]:
+    """Return the facts of an image's five captions, in caption order."""
+    return [c.facts for c in describe(scene(image_id))]
+
+
+def _small(s: Scene, kind: str, colour: str, lo: int, hi: int) -> bool:
+    groups = [
+        g.count for g in s.small if g.kind == kind and colour in ("any", g.colour)
+    ]
+    if any(lo <= n <= hi for n in groups):
+        return True
+    if colour == "any" and hi == INF and kind == "trees":
+        return s.cls == "forest" or any(k == "woods" for k, _ in s.context)
+    own = {"parking lot": "cars", "harbor": "boats"}.get(s.cls)
+    return own == kind and colour in ("any", s.colour) and lo <= int(s.count or 0) <= hi
+
+
+def _holds(fact: Fact, s: Scene) -> bool:
+    name, *args = fact
+    if name == "class":
+        return s.cls == args[0]
+    if name == "group":
+        return s.cls in GROUPS[str(args[0])]
+    if name == "count":
+        return s.count is not None and int(args[0]) <= s.count <= int(args[1])
+    if name == "small":
+        kind, colour, lo, hi = args
+        return _small(s, str(kind), str(colour), int(lo), int(hi))
+    if name == "context":
+        kind, side = args
+        if side == "any" and _IS_CONTEXT.get(s.cls) == kind:
+            return True
+        return any(
+            k == kind and (side in ("any", at) or at == "around") and
+            (side != "around" or at == "around")
+            for k, at in s.context
+        )  # fmt: skip
+    if name == "between":
+        at = dict(s.context)
+        return _OPPOSITE.get(at.get(str(args[0]), "")) == at.get(str(args[1]), "?")
+    return getattr(s, str(name)) == args[0]  # colour, layout, size, ground
+
+
+def consistent(caption_facts: Iterable[Fact], s: Scene) -> bool:
+    """Return whether every fact holds in the scene.
+
+    >>> consistent([("class", scene("world/test/000000").cls)],
+    ...            scene("world/test/000000"))
+    True
+    """
+    return all(_holds(f, s) for f in caption_facts)
+
+
+def truth(split: str) -> np.ndarray:
+    """Return bool (5 N, N): caption t of the split is true of image i."""
+    rows = _split(split)
+    columns: dict[Fact, np.ndarray] = {}
+    out = np.ones((5 * len(rows), len(rows)), bool)
+    for t, caption in enumerate(c for _, captions in rows for c in captions):
+        for fact in caption.facts:
+            if fact not in columns:
+                columns[fact] = np.array([_holds(fact, s) for s, _ in rows])
+            out[t] &= columns[fact]
+    return out
+
+
+def ceiling(split: str = "test") -> dict[str, float]:
+    """Return what an oracle reaches that knows every fact of captions and images.
+
+    Its similarity is 1 / (images that satisfy the caption) where the caption is true,
+    else 0: images tie for a caption, and an image prefers its more specific captions.
+    Recalls are expectations over random order within ties.
+
+    Returns:
+        The six recalls and `mR`, in percent.
+    """
+    true = truth(split)
+    sizes = true.sum(1)
+    out: dict[str, float] = {}
+    for k in (1, 5, 10):
+        hits = [_hit(sizes[true[:, i]], sizes[5 * i : 5 * i + 5], k)
+                for i in range(true.shape[1])]  # fmt: skip
+        out[f"i2t_r{k}"] = 100 * math.fsum(hits) / len(hits)
+    for k in (1, 5, 10):
+        out[f"t2i_r{k}"] = 100 * math.fsum(np.minimum(k / sizes, 1)) / len(sizes)
+    out["mR"] = sum(out.values()) / 6
+    return out
+
+
+def _hit(rivals: np.ndarray, own: np.ndarray, k: int) -> float:
+    """Return P(one of `own` among the k first of `rivals`, smallest value first)."""
+    best = own.min()
+    room = k - int((rivals < best).sum())
+    tied, good = int((rivals == best).sum()), int((own == best).sum())
+    if room <= 0:
+        return 0.0
+    return (
+        1 - math.comb(tied - good, room) / math.comb(tied, room) if room < tied else 1.0
+    )
