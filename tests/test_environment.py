@@ -52,6 +52,18 @@ def test_lock_satisfies_pyproject(want):
     assert all(want.specifier.contains(version_of(p)) for p in pins)
 
 
+def test_pins_outside_the_lock_are_those_of_the_lock():
+    locked = {canonicalize_name(p.name): version_of(p) for p in PINS if not p.marker}
+    files = [*REPO.glob("notebooks/*.py"), *REPO.glob("book/*.md"), REPO / "README.md"]
+    for path in files:
+        for name, version in re.findall(
+            r"([\w-]+)==(\d[\w.]*)", path.read_text("utf-8")
+        ):
+            assert locked.get(canonicalize_name(name)) == version, (
+                f"{path.name}: {name}"
+            )
+
+
 def test_every_pin_has_hashes_and_no_host():
     blocks = re.split(r"\n(?=[A-Za-z0-9])", LOCK)
     assert len(blocks) >= len(PINS)
