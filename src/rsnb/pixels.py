@@ -67,9 +67,7 @@ def load_pixels(
     def decode() -> dict[str, np.ndarray]:
         many = getattr(pairs.reader, "many", None)
         if many is not None:  # the renderer makes all images in parallel processes
-            native = many(pairs.rows)
-            arrays = (square(Image.fromarray(a), side) for a in native)
-            return {"pixels": np.stack(list(arrays))}
+            return {"pixels": many(pairs.rows, side)}
         out = np.empty((len(pairs), side, side, 3), np.uint8)
 
         def one(i: int) -> None:

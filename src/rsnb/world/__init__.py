@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -44,6 +45,27 @@ def _texts(split: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(s.cls for s in scenes), captions
 
 
+@dataclass(frozen=True)
+class Scenes:
+    """Reader of a world's images: draws one, or many at once in parallel.
+
+    Attributes:
+        where: (split, number) of each row.
+    """
+
+    where: tuple[tuple[str, int], ...]
+
+    def __call__(self, row: int) -> Image.Image:
+        """Return the 192x192 RGB image of a row."""
+        return render(sample(*self.where[row]))
+
+    def many(self, rows: np.ndarray, side: int) -> np.ndarray:
+        """Return uint8 (len(rows), side, side, 3), from whole splits drawn at once."""
+        want = [self.where[row] for row in rows]
+        drawn = {s: render_split(s, side) for s in dict.fromkeys(s for s, _ in want)}
+        return np.stack([drawn[s][k] for s, k in want])
+
+
 def load(split: str | None = None) -> Pairs:
     """Return the world, or one split of it; images are drawn when they are asked for.
 
@@ -60,9 +82,6 @@ def load(split: str | None = None) -> Pairs:
     names = _known(split)
     where = [(name, k) for name in names for k in range(SPLITS[name])]
 
-    def reader(row: int) -> Image.Image:
-        return render(sample(*where[row]))
-
     return Pairs(
         name="world",
         ids=tuple(f"world/{name}/{k:06d}" for name, k in where),
@@ -71,7 +90,7 @@ def load(split: str | None = None) -> Pairs:
         captions=tuple(t for name in names for t in _texts(name)[1]),
         gt=np.repeat(np.arange(len(where), dtype=np.int64), CAPTIONS),
         has_pixels=np.ones(len(where), bool),
-        reader=reader,
+        reader=Scenes(tuple(where)),
         rows=np.arange(len(where), dtype=np.int64),
         source={
             "layout": "world",
