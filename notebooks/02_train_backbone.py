@@ -15,12 +15,11 @@
 # %% [markdown]
 # # Train a backbone on the unit sphere
 #
-# | | |
-# |---|---|
 # | **Question** | What does contrastive learning do to the embeddings, and what do scale and resolution do to recall? |
+# |---|---|
 # | **Data set** | profile `world`: a part of its 4,000 training images; validation and test of 450 each |
 # | **Model** | open_clip `CLIP` with a small ModifiedResNet, from random weights; beside it the trained one that comes with the package |
-# | **Run time** | two minutes on 2 CPU cores; under a minute on a Colab GPU or a large one |
+# | **Run time** | two minutes on 2 CPU cores; on a Colab GPU or a larger one not measured |
 # | **Downloaded** | nothing for `world` |
 #
 # ## What you will see
@@ -62,21 +61,22 @@ from rsnb.train import TrainConfig, fit
 
 # %% tags=["parameters"]
 profile = "world"  # or ucm, rsicd, rsitmd, nwpu, or a path to your data
-backbone_name = ""  # the trained one to compare with; empty: the profile's own
+backbone_name = ""  # trained one to compare with; empty: the profile's own
 n_images = 1500  # training images of the short run
 epochs = 16  # passes over them
 lr = 0.002  # peak learning rate
 store = 96  # side in pixels of the training images in memory
 seed = 0  # of weights, order and augmentation
+device = "cpu"  # cuda where there is a GPU
 
 # %% [markdown]
 # ## Pairs in, points on a sphere out
 #
-# A dual encoder maps an image $x$ to $u = f(x)/\lVert f(x)\rVert$ and a caption
-# $y$ to $v = g(y)/\lVert g(y)\rVert$. Both are points on the unit sphere in
-# $\mathbb{R}^d$, so similarity is the cosine $u^\top v$. Nothing else is
-# compared at search time, which is why retrieval over millions of images is a
-# matter of one matrix product or an index.
+# A dual encoder maps an image to a vector **u** and a caption to a vector **v**,
+# each divided by its own length. Both are then points on the unit sphere in
+# *d* dimensions, and their similarity is the cosine **u**·**v**. Nothing else
+# is compared at search time, which is why retrieval over millions of images is
+# a matter of one matrix product or an index.
 #
 # The short run takes part of the training split, and the validation split for
 # watching. The test split waits until the end.
@@ -97,6 +97,7 @@ print(f"{len(part):,} of {len(train):,} training images, {len(val):,} val")
 # %%
 recipe = recipes.get("world-rn", seed)
 start = recipes.start(recipe, part.captions)
+start.model.to(device)
 val_pixels = load_pixels(val, start.image_size)
 
 # %% [markdown]
@@ -114,23 +115,23 @@ evaluate_embeddings(txt_emb, img_emb, gt)
 #
 # ## InfoNCE: pick your partner out of a batch
 #
-# Take $B$ pairs. For each image, the loss asks a softmax over the $B$ captions
-# to choose the right one, and for each caption the same over the images:
+# Take *B* pairs. For each image, the loss asks a softmax over the *B* captions
+# to choose the right one, and for each caption the same over the images. With
+# p(v|u) the share that softmax gives to the right caption:
 #
-# $$
-# \mathcal{L} = -\frac{1}{2B}\sum_{i=1}^{B}\left[
-# \log\frac{e^{s\,u_i^\top v_i}}{\sum_j e^{s\,u_i^\top v_j}} +
-# \log\frac{e^{s\,u_i^\top v_i}}{\sum_j e^{s\,u_j^\top v_i}}\right]
-# $$
+# > loss = − ½ · mean of [ log p(vᵢ|uᵢ) + log p(uᵢ|vᵢ) ]
+# >
+# > p(vᵢ|uᵢ) = exp(s **u**ᵢ·**v**ᵢ) / Σⱼ exp(s **u**ᵢ·**v**ⱼ)
 #
-# The scale $s$ is learned with the rest; it decides how strongly close rivals
-# count. An encoder that tells nothing apart pays about $\log B$.
+# The scale *s* is learned with the rest; it decides how strongly close rivals
+# count. An encoder that tells nothing apart pays about log *B*.
 
 # %% tags=["nbval-check-output"]
 one = np.array([np.flatnonzero(gt == i)[0] for i in range(128)])
 u, v = torch.from_numpy(img_emb[:128]), torch.from_numpy(txt_emb[one])
 s = float(start.model.logit_scale.exp().detach())
-print(f"untrained {float(info_nce(u, v, s)):.1f}, log 128 = {np.log(128):.1f}")
+loss = float(info_nce(u, v, s))
+print(f"untrained {loss:.1f}, log 128 = {np.log(128):.1f}")
 
 # %% [markdown]
 # One detail matters in this field. Captions repeat, so a batch can hold two
@@ -141,11 +142,11 @@ print(f"untrained {float(info_nce(u, v, s)):.1f}, log 128 = {np.log(128):.1f}")
 #
 # Wang and Isola {cite}`wang2020alignment` split what InfoNCE rewards in two:
 #
-# - **alignment**, the mean squared distance of true pairs,
-#   $\mathbb{E}\lVert u_i - v_i\rVert^2$. Zero is perfect.
-# - **uniformity**, $\log \mathbb{E}\, e^{-2\lVert u_i-u_j\rVert^2}$ over points
-#   of one kind. Zero means that all points coincide; the more evenly they
-#   cover the sphere, the more negative it gets.
+# - **alignment**, the mean of |**u**ᵢ − **v**ᵢ|² over true pairs. Zero is
+#   perfect.
+# - **uniformity**, the logarithm of the mean of exp(−2 |**u**ᵢ − **u**ⱼ|²) over
+#   points of one kind. Zero means that all points coincide; the more evenly
+#   they cover the sphere, the more negative it gets.
 #
 # Neither is enough alone. Three made-up clouds show why.
 
@@ -210,13 +211,14 @@ plots.curves(panels, "epoch", ["mR (%)", "value (lower is better)"])
 # The run is short on purpose. Nothing here was tuned for it, and it uses
 # one seed, so its final recall is an illustration and not a result.
 #
-# ## Longer training, same architecture
+# ## Longer training
 #
 # The profile's own backbone had the whole training split and a longer
 # schedule. Beside the short run, on the same validation split:
 
 # %%
 strong = assets.backbone(backbone_name or cfg.backbone)
+strong.model.to(device)
 models = {"untrained": start, "short run": short, strong.name: strong}
 rows = {}
 for name, model in models.items():
@@ -226,7 +228,8 @@ for name, model in models.items():
 report.table(rows, "Validation split")
 
 # %% [markdown]
-# *Table 2. One architecture family at three amounts of training.*
+# *Table 2. The same split for random weights, the short run, and the profile's
+# backbone.*
 #
 # ## What resolution does
 #
@@ -274,7 +277,7 @@ panels = {
     "whole scene, fewer pixels": (shares, {"mR": by_side}),
     "part of the scene": (shares, {"mR": by_share}),
 }
-plots.curves(panels, "share of the side that is left", ["mR (%)"])
+plots.curves(panels, "side, as a share of the full side", ["mR (%)"])
 
 # %% [markdown]
 # *Figure 2. Left: the whole scene with ever less detail. Right: ever less of the
@@ -309,7 +312,7 @@ report.table(rows_by_seed, "Test split, by seed", index=False)
 
 # %% tags=["hide-input"]
 numbers = {
-    "uni_first": log[0]["uniformity_img"],
+    "uni_first": round(log[0]["uniformity_img"], 2) + 0.0,
     "uni_last": log[-1]["uniformity_img"],
     "align_first": log[0]["alignment"],
     "align_last": log[-1]["alignment"],
@@ -338,8 +341,8 @@ report.page(cfg.name, "02_train_backbone", numbers, **more)
 #
 # - Figures 1 and 2 come from one seed and one set of weights. The table by seed
 #   is the part to quote.
-# - Alignment and uniformity of models with different widths, tokenizers or
-#   temperatures are not comparable in size. Here only the training differs.
+# - Alignment and uniformity of models with other widths or learned scales are
+#   not comparable in size. Compare them along one run, as in Figure 1.
 # - The models are small, and the images have few pixels. That a detail matters
 #   here says nothing about how much it matters to a ViT-L at 336 pixels.
 #

@@ -7,6 +7,7 @@ set: each draws itself under `STYLE` and gives equal bytes for equal data.
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure as _Figure
+from PIL import Image
 
 from rsnb.errors import ParameterError
 from rsnb.pairs import Pairs
@@ -40,7 +42,8 @@ STYLE: Mapping[str, Any] = MappingProxyType(
         "axes.spines.right": False, "axes.spines.top": False,
         "axes.titlesize": 9, "axes.labelsize": 9, "font.size": 9,
         "font.family": "DejaVu Sans", "grid.color": "#dddddd", "grid.linewidth": 0.6,
-        "legend.fontsize": 8, "legend.frameon": False, "lines.linewidth": 1.6,
+        "legend.fontsize": 8, "legend.edgecolor": "none", "legend.framealpha": 0.8,
+        "lines.linewidth": 1.6,
         "lines.markersize": 4, "xtick.labelsize": 8, "ytick.labelsize": 8,
         "svg.hashsalt": "rsnb", "text.parse_math": False,
     }
@@ -53,17 +56,17 @@ class Figure(_Figure):
     raster = False
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        kind = "png" if self.raster else "svg"
         out = io.BytesIO()
+        kind, meta = ("png", "Software") if self.raster else ("svg", "Date")
         with rc_context(_style()):
             self.savefig(
-                out, format=kind, dpi=110, bbox_inches="tight",
-                metadata={"Software": None} if self.raster else {"Date": None},
-            )  # fmt: skip
-        data = out.getvalue()
-        if self.raster:
-            return {"image/png": data}
-        return {"image/svg+xml": data.decode()}
+                out, format=kind, dpi=110, bbox_inches="tight", metadata={meta: None}
+            )
+        if not self.raster:
+            return {"image/svg+xml": out.getvalue().decode()}
+        small = io.BytesIO()  # 256 colours: a third of the bytes
+        Image.open(out).convert("RGB").quantize(256).save(small, "png", optimize=True)
+        return {"image/png": small.getvalue()}
 
 
 def _style() -> Any:  # matplotlib's stubs name every key of rcParams in the type
@@ -95,8 +98,13 @@ def curves(
                 colour, mark = PALETTE[k % 6], _MARKS[k % 6]
                 ax.plot(x, y, color=colour, marker=mark, label=label)
             ax.set(title=title, xlabel=xlabel, ylabel=ylabels[i % len(ylabels)])
+            ax.locator_params("x", integer=all(float(v).is_integer() for v in x))
             if len(lines) > 1:
                 ax.legend()
+        if len(ylabels) == 1:  # one quantity, one scale
+            low, high = zip(*(ax.get_ylim() for ax in axes[0]), strict=True)
+            for ax in axes[0]:
+                ax.set_ylim(min(low), max(high))
     return fig
 
 
@@ -122,7 +130,7 @@ def bars(
         ax.set_xlabel(xlabel)
         ax.margins(x=0.1)
         if len(labels) > 1:
-            ax.legend()
+            fig.legend(loc="outside upper left", ncols=len(labels))
     return fig
 
 
@@ -131,7 +139,7 @@ def strip(
     titles: Sequence[str] = (),
     marks: Sequence[bool] = (),
     *,
-    columns: int = 6,
+    columns: int = 3,
 ) -> Figure:
     """Return images in rows, with a short title above each.
 
@@ -163,7 +171,8 @@ def strip(
             ax.imshow(np.asarray(image), interpolation="antialiased")
             right = bool(marks) and marks[i]
             if titles:
-                ax.set_title(("✓ " if right else "") + titles[i], fontsize=7.5, pad=3)
+                title = textwrap.fill(titles[i], 84 // columns)
+                ax.set_title(("✓ " if right else "") + title, fontsize=8, pad=3)
             if right:
                 ax.set_axis_on()
                 ax.set(xticks=[], yticks=[])

@@ -28,6 +28,7 @@ class Profile:
         name: short name, used for the folder of results.
         data: name or path for `rsnb.data.load`.
         backbone: name for `rsnb.assets.backbone`.
+        transformer: a backbone whose towers are both transformers; "" for none.
         query: a sentence to search with on the first page.
         sisters: other data sets that may share images or captions with it.
         oracle: whether the facts of each scene are known, so that an oracle can search.
@@ -38,6 +39,7 @@ class Profile:
     name: str
     data: str
     backbone: str = "CLIP-ViT-B-32"
+    transformer: str = ""
     query: str = "an airport with several planes"
     sisters: tuple[str, ...] = ()
     oracle: bool = False
@@ -91,6 +93,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
             Profile(
                 "world", "world", "world-rn",
                 query="four white planes parked in a row", oracle=True,
+                transformer="world-vit",
                 receipts=("backbone-world-rn", "backbone-world-vit"),
                 download="nothing",
             ),

@@ -205,10 +205,10 @@ def table(data: Any, caption: str = "", *, digits: int = 2, index: bool = True) 
     from IPython.display import HTML
 
     if isinstance(data, Mapping):
-        data = pd.DataFrame.from_dict(data, orient="index")
+        data = pd.DataFrame.from_dict(dict(data), orient="index")
     body = pd.DataFrame(data).to_html(
-        index=index, escape=True, border=0, na_rep="–",
-        float_format=lambda v: f"{v:,.{digits}f}",
+        index=index, escape=True, border=0, na_rep="–", justify="left",
+        float_format=lambda v: f"{round(v, digits) + 0.0:,.{digits}f}",  # no "-0.00"
     )  # fmt: skip
     if caption:
         text = f"<caption>{html.escape(caption)}</caption>"
