@@ -40,7 +40,11 @@ def imported(path: Path) -> set[str]:
             names |= {a.name for a in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{path.name}: relative import"
-            names |= {node.module, *(f"{node.module}.{a.name}" for a in node.names)}
+            inside = {f"{node.module}.{a.name}" for a in node.names}
+            folder = PACKAGE.parent.joinpath(*node.module.split("."))
+            if not all((folder / f"{a.name}.py").is_file() for a in node.names):
+                names.add(node.module)  # more than modules is taken from it
+            names |= inside
     return {n.removeprefix("rsnb.") for n in names if n.startswith("rsnb.")}
 
 
