@@ -1,6 +1,6 @@
 """The embedded world: procedural overhead scenes with sparse human-style captions.
 
-Two thousand words of context in `book/own_data.md`; first used in notebook 00. Native
+First used in notebook 00. Native
 images are 192x192, three times the encoders' 64, and about a third of the captions
 mention objects of 3-8 native pixels. The splits share no scene. `source` is drawn
 through a shifted sensor and described more sparsely. Scene graphs are reachable only
@@ -14,6 +14,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from PIL import Image
@@ -130,11 +131,11 @@ def render_split(
             stdout=subprocess.PIPE,
             env=env,
         )
-        for a, b in zip(cuts, cuts[1:], strict=False)
+        for a, b in pairwise(cuts)
     ]
     # a pipe holds little, so drain all of them a piece at a time
-    for k in range(max(b - a for a, b in zip(cuts, cuts[1:], strict=False))):
-        for job, a, b in zip(jobs, cuts, cuts[1:], strict=False):
+    for k in range(max(b - a for a, b in pairwise(cuts))):
+        for job, (a, b) in zip(jobs, pairwise(cuts), strict=True):
             if a + k < b and job.stdout is not None:
                 raw = job.stdout.read(side * side * 3)
                 if len(raw) == side * side * 3:

@@ -7,16 +7,36 @@ Explained in notebook 00.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
+from rsnb.world.phrases import (
+    COLOUR_OF_PART,
+    CONTEXTS,
+    CROSSING,
+    GROUNDS,
+    GROUP_WORDS,
+    GROUPS,
+    LAYOUT,
+    LEADS,
+    NEAR,
+    NOUNS,
+    OPPOSITE,
+    PARTS,
+    PLURAL,
+    ROOFED,
+    SIZES,
+    SMALLS,
+    amount,
+    article,
+    counted,
+    forms,
+)
 from rsnb.world.scene import Dice, Scene, Small
 
-__all__ = ["GROUPS", "INF", "Caption", "Fact", "describe"]
+__all__ = ["CAPTIONS", "Caption", "Fact", "describe"]
 
 Fact = tuple[str | int, ...]
-INF = 999
 CAPTIONS = 5
 MOST_WORDS = 22  # a text encoder's context of 24 takes every caption whole
 
@@ -29,187 +49,8 @@ class Caption:
     facts: tuple[Fact, ...]
 
 
-# class: nouns "singular/plural" (a lone word is singular, "=" marks a mass noun)
-_NOUNS: Mapping[str, str] = MappingProxyType(
-    {
-        "airport": "airport",
-        "baseball field": "baseball field/baseball fields, "
-        "baseball diamond/baseball diamonds",
-        "beach": "beach, sandy beach",
-        "bridge": "bridge/bridges",
-        "church": "church",
-        "dense residential area": "dense residential area, crowded neighborhood",
-        "desert": "desert, =desert land",
-        "farmland": "=farmland, =cultivated land",
-        "forest": "forest, =woodland",
-        "golf course": "golf course, golf field",
-        "harbor": "harbor, port",
-        "industrial area": "industrial area, factory",
-        "intersection": "intersection, crossing",
-        "parking lot": "parking lot, car park",
-        "pond": "pond/ponds, lake/lakes",
-        "railway station": "railway station, train station",
-        "river": "river, stream",
-        "school": "school, campus",
-        "solar farm": "solar farm, solar power plant",
-        "sparse residential area": "sparse residential area, small village",
-        "stadium": "stadium, arena",
-        "storage tank": "storage tank/storage tanks, oil tank/oil tanks",
-        "tennis court": "tennis court/tennis courts",
-        "wind farm": "wind turbine/wind turbines, windmill/windmills",
-    }
-)
-# countable parts of a class that is itself a place
-_PARTS: Mapping[str, str] = MappingProxyType(
-    {
-        "airport": "airplane/airplanes, plane/planes",
-        "golf course": "bunker/bunkers, sand trap/sand traps",
-        "harbor": "boat/boats, ship/ships",
-        "industrial area": "warehouse/warehouses, large building/large buildings",
-        "railway station": "track/tracks, rail line/rail lines",
-        "school": "building/buildings",
-        "solar farm": "block of panels/blocks of panels, panel array/panel arrays",
-        "sparse residential area": "house/houses, home/homes",
-    }
-)
-_COLOUR_OF_PART = ("airport", "harbor", "industrial area", "school", "solar farm",
-                   "sparse residential area")  # fmt: skip
-_ROOFED = ("church", "dense residential area", "industrial area", "railway station",
-           "school", "sparse residential area")  # fmt: skip
-_CROSSING = ("bridge", "intersection", "river")  # they do not lie on a ground
-# what someone says who will not name the class: noun → classes it fits
-GROUPS: Mapping[str, frozenset[str]] = MappingProxyType(
-    {
-        noun: frozenset(members.split(", "))
-        for noun, members in {
-            "buildings": "church, dense residential area, industrial area, school, "
-            "sparse residential area, railway station",
-            "water": "river, pond, beach, harbor, bridge",
-            "sports": "baseball field, tennis court, stadium, golf course",
-            "open": "farmland, desert, golf course, solar farm, wind farm",
-            "traffic": "airport, railway station, intersection, parking lot, bridge",
-            "plants": "forest, farmland, golf course",
-            "facility": "storage tank, solar farm, wind farm, industrial area",
-        }.items()
-    }
-)
-_GROUP_WORDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "buildings": ("a built up area", "a developed area"),
-        "water": ("a water area", "some open water"),
-        "sports": ("a place for sports", "a sports area"),
-        "open": ("a wide open area", "open land"),
-        "traffic": ("a traffic area", "a place for transport"),
-        "plants": ("land covered with plants", "a planted area"),
-        "facility": ("a facility", "a technical facility"),
-    }
-)
-# (class or "", layout): phrases; "<" goes before the noun, ">" after it
-_LAYOUT: Mapping[tuple[str, str], tuple[str, ...]] = MappingProxyType(
-    {
-        ("", "row"): (">in a row", ">in a line", ">side by side"),
-        ("", "grid"): (">in neat rows", ">arranged in rows"),
-        ("", "ring"): (">in a circle", ">arranged in a ring"),
-        ("", "scattered"): (">scattered around",),
-        ("dense residential area", "rows"): (">in parallel rows", ">along long streets"),
-        ("dense residential area", "blocks"): (
-            ">divided into blocks",),
-        ("desert", "dunes"): (">with dunes", ">with sand dunes"),
-        ("desert", "flat"): ("<flat", ">with small rocks"),
-        ("farmland", "strips"): (">in long strips", ">divided into stripes"),
-        ("farmland", "patches"): (">divided into patches", ">in square pieces"),
-        ("farmland", "circles"): (">with circular fields", ">in round plots"),
-        ("forest", "dense"): ("<dense", "<thick"),
-        ("forest", "sparse"): ("<sparse", "<open"),
-        ("forest", "clearing"): (
-            ">with a clearing", ">with bare land in the middle"),
-        ("forest", "path"): (">crossed by a path", ">with a path"),
-        ("intersection", "cross"): (">of four roads", ">shaped like a cross"),
-        ("intersection", "tee"): (">of three roads", ">shaped like a t"),
-        ("intersection", "roundabout"): (
-            ">with a roundabout", ">with a circle in the middle"),
-        ("parking lot", "empty"): ("<nearly empty", ">with few cars"),
-        ("parking lot", "half"): ("<half full", ">partly filled with cars"),
-        ("parking lot", "full"): ("<full", ">full of cars"),
-        ("", "round"): ("<round", "<circular"),
-        ("", "oval"): ("<oval",),
-        ("", "rectangular"): ("<rectangular",),
-        ("", "irregular"): ("<irregular",),
-        ("river", "straight"): ("<straight",),
-        ("river", "winding"): ("<winding", "<curved"),
-    }
-)  # fmt: skip
-_SIZES = {"large": ("large", "big"), "small": ("small", "little"),
-          "wide": ("wide",), "narrow": ("narrow",)}  # fmt: skip
-_GROUNDS = {
-    "grass": ("grass", "green grass", "a lawn"),
-    "soil": ("bare soil", "brown soil", "bare ground"),
-    "sand": ("sand", "sandy ground", "yellow sand"),
-    "pavement": ("concrete", "paved ground", "gray pavement"),
-}
-_CONTEXTS = {
-    "road": ("a road", "a street", "a highway"),
-    "river": ("a river", "a stream"),
-    "railway": ("a railway", "railway tracks"),
-    "woods": ("woods", "a forest", "dense trees"),
-    "houses": ("houses", "a row of houses"),
-    "fields": ("farmland", "crop fields"),
-    "sea": ("the sea", "the ocean"),
-}
-_PLURAL = ("railway tracks", "woods", "dense trees", "houses", "crop fields")
-_SMALLS = {
-    "cars": "car/cars",
-    "trucks": "truck/trucks",
-    "trees": "tree/trees",
-    "pools": "pool/pools, swimming pool/swimming pools",
-    "sheds": "shed/sheds, hut/huts",
-    "boats": "boat/boats, small boat/small boats",
-    "umbrellas": "umbrella/umbrellas",
-}
-_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
-           "nine", "ten")  # fmt: skip
-_LEADS = ("an aerial view of", "a satellite image of", "the image shows",
-          "we can see", "an overhead view of", "this picture shows")  # fmt: skip
-_NEAR = ("near", "next to", "beside", "close to", "by")
-_OPPOSITE = {"left": "right", "right": "left", "top": "bottom", "bottom": "top"}
 _FACT_NUMBER = {0: 0.08, 1: 0.42, 2: 0.38, 3: 0.10, 4: 0.02}
 _FACT_NUMBER_SOURCE = {0: 0.40, 1: 0.42, 2: 0.18}
-
-
-def _article(phrase: str) -> str:
-    return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
-
-
-def _noun(dice: Dice, table: str) -> tuple[str, str]:
-    """Return (singular, plural) of one of the nouns of a table row."""
-    singular, _, plural = dice.pick(table.split(", ")).partition("/")
-    return singular, plural
-
-
-def _number(dice: Dice, n: int, exact: bool) -> tuple[str, int, int]:
-    """Return a count word and the interval that it commits to."""
-    if n == 1:
-        return ("one" if exact and dice.chance(0.4) else "", 1, 1)
-    if not exact:
-        return ("some" if dice.chance(0.4) else "", 2, INF)
-    options: list[tuple[str, int, int]] = [("several", 3, 8)] if 3 <= n <= 8 else []
-    if n <= 10:
-        options += [(_DIGITS[n], n, n)]
-    if n == 2:
-        options.append(("a couple of", 2, 2))
-    if 2 <= n <= 4:
-        options.append(("a few", 2, 4))
-    if n >= 7:
-        options.append(("many", 7, INF))
-    return dice.pick(options)
-
-
-def _counted(word: str, adjectives: str, noun: tuple[str, str], n: int) -> str:
-    """Return a noun phrase with a true article and number."""
-    if n == 1:
-        body = f"{adjectives}{noun[0]}"
-        return f"one {body}" if word == "one" else _article(body)
-    return f"{word} {adjectives}{noun[1]}".strip()
 
 
 class _Draft:
@@ -221,12 +62,12 @@ class _Draft:
         self.plural = False
 
     def small(self, group: Small, coloured: bool, exact: bool) -> str:
-        word, lo, hi = _number(self.dice, group.count, exact)
+        word, lo, hi = amount(self.dice, group.count, exact)
         tint = group.colour if coloured else "any"
         adjective = f"{group.colour} " if coloured else ""
         self.facts.append(("small", group.kind, tint, lo, hi))
-        noun = _noun(self.dice, _SMALLS[group.kind])
-        return _counted(word, adjective, noun, group.count)
+        noun = forms(self.dice, SMALLS[group.kind])
+        return counted(word, adjective, noun, group.count)
 
     def subject(self, chosen: Sequence[str]) -> str:
         """Return the noun phrase of the class, with the chosen facts about it."""
@@ -237,50 +78,48 @@ class _Draft:
         part = ""
         if "size" in chosen:
             self.facts.append(("size", str(s.size)))
-            before.append(dice.pick(_SIZES[str(s.size)]))
+            before.append(dice.pick(SIZES[str(s.size)]))
         if "layout" in chosen:
             self.facts.append(("layout", str(s.layout)))
             key = (cls, str(s.layout))
-            phrase = dice.pick(_LAYOUT.get(key) or _LAYOUT["", str(s.layout)])
+            phrase = dice.pick(LAYOUT.get(key) or LAYOUT["", str(s.layout)])
             (before if phrase[0] == "<" else after).append(phrase[1:])
         tint = ""
         if "colour" in chosen:
             self.facts.append(("colour", str(s.colour)))
-            tint = f"{s.colour} roofed " if cls in _ROOFED else f"{s.colour} "
-        has_part = cls in _PARTS
+            tint = f"{s.colour} roofed " if cls in ROOFED else f"{s.colour} "
+        has_part = cls in PARTS
         if has_part and (
-            "count" in chosen or (tint and cls in _COLOUR_OF_PART) or "layout" in chosen
+            "count" in chosen or (tint and cls in COLOUR_OF_PART) or "layout" in chosen
         ):
-            word, lo, hi = _number(dice, int(s.count or 1), "count" in chosen)
+            word, lo, hi = amount(dice, int(s.count or 1), "count" in chosen)
             self.facts.append(("count", lo, hi))
-            adjective = tint if cls in _COLOUR_OF_PART else ""
-            part = _counted(
-                word, adjective, _noun(dice, _PARTS[cls]), int(s.count or 1)
-            )
+            adjective = tint if cls in COLOUR_OF_PART else ""
+            part = counted(word, adjective, forms(dice, PARTS[cls]), int(s.count or 1))
             tint = "" if adjective else tint
         if cls == "beach" and tint:
             after.append(f"with {s.colour} water")
             tint = ""
         adjectives = "".join(f"{a} " for a in before) + tint
-        singular, plural = _noun(dice, _NOUNS[cls])
+        singular, plural = forms(dice, NOUNS[cls])
         if part:
             after.insert(0, f"{'with' if dice.chance(0.8) else 'that has'} {part}")
         if singular[0] == "=":
             head = f"{adjectives}{singular[1:]}"
         elif not plural:
-            head = _article(f"{adjectives}{singular}")
+            head = article(f"{adjectives}{singular}")
         else:
-            word, lo, hi = _number(dice, int(s.count or 1), "count" in chosen)
+            word, lo, hi = amount(dice, int(s.count or 1), "count" in chosen)
             self.facts.append(("count", lo, hi))
-            head = _counted(word, adjectives, (singular, plural), int(s.count or 1))
+            head = counted(word, adjectives, (singular, plural), int(s.count or 1))
             self.plural = int(s.count or 1) > 1
         return " ".join([head, *after])
 
     def context(self, index: int, sided: bool) -> tuple[str, str, str]:
         """Return (noun phrase, side or "", verb) of one context band."""
         kind, side = self.s.context[index]
-        noun = self.dice.pick(_CONTEXTS[kind])
-        verb = "are" if noun in _PLURAL else "is"
+        noun = self.dice.pick(CONTEXTS[kind])
+        verb = "are" if noun in PLURAL else "is"
         self.facts.append(
             ("context", kind, side if sided or side == "around" else "any")
         )
@@ -295,15 +134,9 @@ class _Draft:
             self.facts.append(("ground", str(s.ground)))
             name = {"pavement": "paved", "soil": "bare", "sand": "sandy"}
             return f"a piece of {name.get(str(s.ground), 'grassy')} ground"
-        if not groups:
-            return dice.pick(("a place", "something"))
         group = dice.pick(groups)
         self.facts.append(("group", group))
-        return dice.pick(_GROUP_WORDS[group])
-
-
-def _near(dice: Dice, noun: str) -> str:
-    return f"{dice.pick(_NEAR)} {noun}"
+        return dice.pick(GROUP_WORDS[group])
 
 
 def _caption(s: Scene, dice: Dice) -> Caption:
@@ -316,7 +149,7 @@ def _caption(s: Scene, dice: Dice) -> Caption:
             ("layout", 0.8),
             ("size", 0.7),
             ("ground", 0.55),
-        )  # fmt: skip
+        )
         if getattr(s, name) is not None
     }
     if s.cls == "parking lot":
@@ -342,11 +175,11 @@ def _caption(s: Scene, dice: Dice) -> Caption:
     opening = ""
     if "ground" in chosen:
         d.facts.append(("ground", str(s.ground)))
-        word = dice.pick(_GROUNDS[str(s.ground)])
-        inside = s.cls in _CROSSING and word != "a lawn"
+        word = dice.pick(GROUNDS[str(s.ground)])
+        inside = s.cls in CROSSING and word != "a lawn"
         tail.append(f"in an area of {word}" if inside else f"on {word}")
     bands = [int(c[-1]) for c in chosen if c.startswith("context")]
-    if len(bands) == 2 and s.context[1][1] == _OPPOSITE.get(s.context[0][1]):
+    if len(bands) == 2 and s.context[1][1] == OPPOSITE.get(s.context[0][1]):
         if dice.chance(0.5):
             (a, _, _), (b, _, _) = d.context(0, False), d.context(1, False)
             d.facts.append(("between", s.context[0][0], s.context[1][0]))
@@ -357,9 +190,9 @@ def _caption(s: Scene, dice: Dice) -> Caption:
         if side == "around":
             tail.append(f"surrounded by {noun}")
         elif not side and not opening and dice.chance(0.2):
-            opening = f"{_near(dice, noun)} there {verb}"
+            opening = f"{dice.pick(NEAR)} {noun} there {verb}"
         elif not side:
-            tail.append(_near(dice, noun))
+            tail.append(f"{dice.pick(NEAR)} {noun}")
         elif dice.chance(0.5):
             edge = dice.pick((f"on the {side}", f"on the {side} side"))
             clauses.append((f"{noun} {edge}", ""))
@@ -402,7 +235,7 @@ def _assemble(
     elif x < 0.50:
         words = [f"this {verb}" if verb == "is" else "these are", *words]
     elif x < 0.80:
-        words = [dice.pick(_LEADS), *words]
+        words = [dice.pick(LEADS), *words]
     return " ".join(words)
 
 

@@ -14,7 +14,8 @@ from functools import cache
 import numpy as np
 
 from rsnb.errors import DataError
-from rsnb.world.describe import GROUPS, INF, Caption, Fact, describe
+from rsnb.world.describe import Caption, Fact, describe
+from rsnb.world.phrases import GROUPS, INF, OPPOSITE
 from rsnb.world.scene import SPLITS, Scene, sample
 
 __all__ = ["Scene", "ceiling", "consistent", "facts", "scene", "truth"]
@@ -25,7 +26,6 @@ _IS_CONTEXT = {
     "sparse residential area": "houses", "dense residential area": "houses",
     "intersection": "road", "railway station": "railway", "harbor": "sea",
 }  # fmt: skip
-_OPPOSITE = {"left": "right", "right": "left", "top": "bottom", "bottom": "top"}
 
 
 def scene(image_id: str) -> Scene:
@@ -81,7 +81,7 @@ def _holds(fact: Fact, s: Scene) -> bool:
         )  # fmt: skip
     if name == "between":
         at = dict(s.context)
-        return _OPPOSITE.get(at.get(str(args[0]), "")) == at.get(str(args[1]), "?")
+        return OPPOSITE.get(at.get(str(args[0]), "")) == at.get(str(args[1]), "?")
     return getattr(s, str(name)) == args[0]  # colour, layout, size, ground
 
 

@@ -14,7 +14,9 @@ from typing import TypeVar
 
 import numpy as np
 
-__all__ = ["KINDS", "SIDES", "SPLITS", "Dice", "Kind", "Scene", "Small", "sample"]
+from rsnb.world.kinds import AROUND, CONTEXT, GROUND, HIDES, KINDS, SMALL, TASTE, Kind
+
+__all__ = ["SIDES", "SPLITS", "Dice", "Scene", "Small", "sample"]
 
 T = TypeVar("T")
 
@@ -104,108 +106,6 @@ class Scene:
     small: tuple[Small, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """What scenes of a class may hold; words are separated by blanks."""
-
-    colours: str = ""
-    layouts: str = ""
-    sizes: str = ""
-    counts: tuple[int, ...] = ()
-    small: str = "cars trees trucks sheds"
-    ground: bool = True
-    without: str = ""  # context kinds that would contradict or hide the class
-    styles: str = "temperate arid coastal urban"
-
-
-ARRANGED = "row grid ring scattered"  # needs three objects or more
-KINDS: Mapping[str, Kind] = MappingProxyType(
-    {
-        "airport": Kind("white gray blue red", "row scattered", "", (1, 2, 3, 4, 5, 6),
-                        "trucks cars trees", without="sea"),
-        "baseball field": Kind("", "row grid", "large small", (1, 1, 2, 3, 4),
-                               "cars trees sheds"),
-        "beach": Kind("blue green", "", "", (), "umbrellas boats trees", False,
-                      "sea river railway fields", "coastal"),
-        "bridge": Kind("gray white red", "", "", (1, 1, 2), "boats cars trucks",
-                       without="river sea road railway"),
-        "church": Kind("red brown gray blue", "", "large small", (),
-                       "trees cars sheds"),
-        "dense residential area": Kind("red brown gray blue", "rows blocks", "", (),
-                                       "cars pools trees trucks", False, "houses"),
-        "desert": Kind("yellow orange white", "dunes flat", "", (),
-                       "trucks sheds trees", False, "fields woods sea houses", "arid"),
-        "farmland": Kind("green yellow brown", "strips patches circles", "", (),
-                         "sheds trucks trees", False, "fields",
-                         "temperate temperate arid"),
-        "forest": Kind("green yellow", "dense sparse clearing path", "", (),
-                       "sheds trucks", False, "woods", "temperate coastal"),
-        "golf course": Kind("", "", "", (2, 3, 4, 5, 6), "trees sheds cars", False,
-                            "fields", "temperate coastal urban"),
-        "harbor": Kind("white red blue brown", "row scattered", "",
-                       (3, 4, 5, 6, 8, 10), "sheds trucks", False, "sea river fields",
-                       "coastal urban"),
-        "industrial area": Kind("blue white gray red", "row grid", "",
-                                (2, 3, 4, 6), "trucks cars trees"),
-        "intersection": Kind("", "cross tee roundabout", "wide narrow", (),
-                             "cars trucks trees", without="road railway river"),
-        "parking lot": Kind("", "empty half full", "", (), "trees sheds"),
-        "pond": Kind("blue green brown", "round irregular rectangular",
-                     "large small", (1, 1, 2, 3), "trees sheds boats",
-                     without="river sea"),
-        "railway station": Kind("red gray blue brown", "", "", (2, 3, 4, 5, 6),
-                                "cars trucks trees", without="railway river"),
-        "river": Kind("blue green brown", "straight winding", "wide narrow", (),
-                      "boats trees sheds", without="river sea"),
-        "school": Kind("red gray white brown", "row", "", (1, 2, 3, 4),
-                       "trees cars pools"),
-        "solar farm": Kind("blue black", "row grid", "", (1, 2, 3, 4, 6),
-                           "sheds trucks trees"),
-        "sparse residential area": Kind("red brown gray blue", "row scattered", "",
-                                        (1, 2, 3, 4, 5), "pools cars trees sheds",
-                                        without="houses"),
-        "stadium": Kind("white gray red blue", "round oval rectangular",
-                        "large small", (), "cars trees trucks"),
-        "storage tank": Kind("white gray brown red", ARRANGED, "",
-                             (1, 2, 3, 4, 5, 6, 8, 9), "trucks cars sheds trees"),
-        "tennis court": Kind("blue green red", "row grid", "", (1, 2, 3, 4, 6, 8),
-                             "cars trees sheds"),
-        "wind farm": Kind("", "row scattered", "", (1, 2, 3, 4, 5),
-                          "sheds trucks trees", without="houses woods"),
-    }
-)  # fmt: skip
-
-_GROUND = {
-    "temperate": {"grass": 6, "soil": 3, "pavement": 1},
-    "arid": {"sand": 5, "soil": 4, "pavement": 1},
-    "coastal": {"grass": 4, "sand": 4, "pavement": 2},
-    "urban": {"pavement": 5, "grass": 4, "soil": 1},
-}
-_CONTEXT = {
-    "temperate": {"woods": 3, "fields": 3, "river": 2, "road": 2, "railway": 1},
-    "arid": {"road": 3, "railway": 2, "fields": 2, "river": 1, "houses": 2},
-    "coastal": {"sea": 4, "road": 2, "houses": 2, "woods": 2},
-    "urban": {"road": 3, "houses": 4, "railway": 2, "river": 2, "woods": 1},
-}
-_TASTE = {
-    "temperate": "red brown green",
-    "arid": "white brown yellow",
-    "coastal": "white blue",
-    "urban": "gray blue black",
-}
-_HIDES = {"grass": "green", "soil": "brown", "pavement": "gray"}  # no contrast
-_SMALL = {  # kind: (most, colours)
-    "cars": (6, "red white black blue"),
-    "trucks": (4, "white red yellow"),
-    "trees": (9, "green"),
-    "pools": (3, "blue"),
-    "sheds": (4, "white red brown"),
-    "boats": (4, "white red"),
-    "umbrellas": (8, "red white blue"),
-}
-_AROUND = ("woods", "fields", "houses")
-
-
 def _layout(kind: Kind, count: int | None, dice: Dice) -> str | None:
     options = kind.layouts.split()
     if count is None or not options or "round" in options:
@@ -221,11 +121,9 @@ def _layout(kind: Kind, count: int | None, dice: Dice) -> str | None:
 
 
 def _context(kind: Kind, style: str, dice: Dice) -> tuple[tuple[str, str], ...]:
-    weights = {
-        k: w for k, w in _CONTEXT[style].items() if k not in kind.without.split()
-    }
+    weights = {k: w for k, w in CONTEXT[style].items() if k not in kind.without.split()}
     number = dice.weighted({0: 0.22, 1: 0.40, 2: 0.30, 4: 0.08})
-    around = [k for k in _AROUND if k in weights]
+    around = [k for k in AROUND if k in weights]
     if number == 4 and around:
         return ((dice.pick(around), "around"),)
     out: list[tuple[str, str]] = []
@@ -250,7 +148,7 @@ def _small(
     number = dice.weighted({0: 0.30, 1: 0.48, 2: 0.22})
     out = []
     for k in dice.shuffled(kinds)[:number]:
-        most, colours = _SMALL[k]
+        most, colours = SMALL[k]
         out.append(Small(k, dice.pick(colours.split()), dice.between(1, most)))
     return tuple(out)
 
@@ -264,12 +162,12 @@ def sample(split: str, index: int) -> Scene:
     cls = dice.pick(list(KINDS))
     kind = KINDS[cls]
     style = dice.pick(kind.styles.split())
-    ground = dice.weighted(_GROUND[style]) if kind.ground else None
-    taste = _TASTE[style].split()
+    ground = dice.weighted(GROUND[style]) if kind.ground else None
+    taste = TASTE[style].split()
     colours = {
         c: 3.0 if c in taste else 1.0
         for c in kind.colours.split()
-        if c != _HIDES.get(str(ground))
+        if c != HIDES.get(str(ground))
     }
     count = dice.pick(kind.counts) if kind.counts else None
     layout = _layout(kind, count, dice)
