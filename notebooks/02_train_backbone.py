@@ -63,7 +63,7 @@ from rsnb.train import TrainConfig, fit
 profile = "world"  # or ucm, rsicd, rsitmd, nwpu, or a path to your data
 backbone_name = ""  # trained one to compare with; empty: the profile's own
 n_images = 1500  # training images of the short run
-epochs = 16  # passes over them
+epochs = 14  # passes over them
 lr = 0.002  # peak learning rate
 store = 96  # side in pixels of the training images in memory
 seed = 0  # of weights, order and augmentation
