@@ -19,10 +19,10 @@ PACKAGE = Path(rsnb.__file__).parent
 FLOORS = [
     "errors files",
     "pairs words registry",
-    "images stores layouts readers hub world",
+    "images stores layouts cleaning readers hub world",
     "data",
     "vectors ties recall metrics stats",
-    "checkpoints backbones pixels embed index",
+    "checkpoints probes backbones pixels embed index",
     "augment batches losses runstate train duplicates audit",
     "report plots",
     "recipes assets survey",

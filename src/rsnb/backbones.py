@@ -31,12 +31,11 @@ from rsnb.files import (
     sha256_bytes,
     write_with_receipt,
 )
+from rsnb.probes import check_probe, probe
 from rsnb.registry import REGISTRY, Entry
 from rsnb.words import WordTokenizer
 
 __all__ = ["REGISTRY", "Backbone", "Entry", "build", "load", "probe", "save", "wrap"]
-
-PROBE_TOLERANCE = 1e-4  # a wrong GELU or mean moves unit vectors by 1e-3 and more
 
 
 @dataclass(frozen=True)
@@ -147,34 +146,6 @@ def wrap(name: str, model: nn.Module, entry: Entry, digest: str) -> Backbone:
     return Backbone(name, model.eval(), entry, tokenize, side, digest)
 
 
-def probe(backbone: Backbone) -> tuple[float, ...]:
-    """Return 16 numbers that pin weights, activation, resize and normalisation.
-
-    The first 8 values of the embedding of a fixed 96-pixel pattern, then of a fixed
-    caption.
-    """
-    y, x = np.mgrid[:96, :96]
-    planes = [(3 * x + y) % 256, (x * y) % 256, (x // 12 + y // 8) % 2 * 200]
-    image = np.stack(planes, -1).astype(np.uint8)[None]
-    img = backbone.encode_images(image)[0, :8]
-    txt = backbone.encode_texts(["two white planes are parked near a long road"])
-    return tuple(round(float(v), 6) for v in (*img, *txt[0, :8]))
-
-
-def _check_probe(backbone: Backbone) -> None:
-    want = backbone.entry.probe
-    if want is None:
-        return
-    gap = float(np.abs(np.subtract(probe(backbone), want)).max())
-    if not gap <= PROBE_TOLERANCE:
-        raise BackboneError(
-            f"{backbone.name}: its probe differs by {gap:.4f} from the stored one "
-            f"(allowed {PROBE_TOLERANCE}). Weights, activation "
-            f"({backbone.entry.activation}) or normalisation are not those of the "
-            "checkpoint; load it with the values that its entry states."
-        )
-
-
 def _own(path: Path) -> Entry:
     """Return the entry that `save` put in the receipt beside one of our files."""
     facts = read_json(receipt_path(path))
@@ -250,7 +221,7 @@ def load(
             f"({', '.join(extra[:3])}). Name the config it was trained with."
         )
     out = wrap(Path(name).stem, model.to(device), entry, digest)
-    _check_probe(out)
+    check_probe(out)
     return out
 
 

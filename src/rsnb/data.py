@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 
+from rsnb.cleaning import clean
 from rsnb.errors import DataError, DataProblems, FileCorruptError, Problem
 from rsnb.files import (
     cache_dir,
@@ -24,7 +24,7 @@ from rsnb.files import (
     receipt_path,
     sha256_file,
 )
-from rsnb.images import StoreReader, is_safe_name
+from rsnb.images import StoreReader
 from rsnb.layouts import Row
 from rsnb.pairs import Pairs
 from rsnb.readers import read_manifest
@@ -32,11 +32,6 @@ from rsnb.stores import locate
 
 __all__ = ["CARDS", "Pairs", "check_pixels", "load"]
 
-MAX_CAPTION = 2_000
-SPLITS = {s: s for s in ("train", "val", "test", "all")}
-SPLITS |= {"valid": "val", "validation": "val", "dev": "val", "restval": "train"}
-# Bidi controls and zero-width characters: invisible, and they reorder a page's text.
-HIDDEN = re.compile("[\u061c\u200b-\u200f\u2060\u202a-\u202e\u2066-\u2069\ufeff]")
 MANIFEST = re.compile(r"[^.].*(\.(jsonl?|csv)(\.gz)?|_caps\.txt|\.parquet)$")
 # name -> (images, captions, where its files come from)
 CARDS: Mapping[str, tuple[int, int, str]] = MappingProxyType(
@@ -102,7 +97,7 @@ def load(name_or_path: str | Path, *, lenient: bool = False) -> Pairs:
     [(layout, rows)] = layouts.items()
     if name in CARDS and not bad:
         bad += _off_card(name, rows)
-    rows = locate(_clean(rows, layout, bad), root, bad)
+    rows = locate(clean(rows, layout, bad), root, bad)
     if bad and not lenient:
         raise DataProblems(name, bad)
     if not rows:
@@ -187,72 +182,3 @@ def _off_card(name: str, rows: Sequence[Row]) -> list[Problem]:
         return []
     detail = f"{found[0]} images, {found[1]} captions; {name} has {images}, {captions}"
     return [Problem(rows[0].file if rows else name, 0, "count off", detail, where)]
-
-
-def _clean(rows: Sequence[Row], layout: str, bad: list[Problem]) -> list[Row]:
-    """Return rows with settled ids, splits and captions; faults go to `bad`."""
-    names = _settle_names([str(r.image) for r in rows], layout)
-    seen: dict[str, Row] = {}
-    for row, name in zip(rows, names, strict=True):
-        fault: tuple[str, str, str] | None = None
-        if not is_safe_name(name) or "\ufffd" in name:
-            fault = "unsafe path", repr(row.image), "use a relative path, / between"
-        elif name in seen:
-            first = f"{name} is also at {seen[name].file}:{seen[name].line}"
-            fault = "duplicate id", first, "keep one entry, with all its captions"
-        elif row.split not in SPLITS:
-            known = "use train, val or test"
-            fault = "unknown split", f"{name}: {row.split!r}", known
-        elif not row.captions:
-            fault = "image without captions", name, "add captions or drop the image"
-        if fault:
-            bad.append(Problem(row.file, row.line, *fault))
-            continue
-        kept = []
-        for k, text in enumerate(row.captions):
-            line = row.lines[k] if k < len(row.lines) else row.line
-            text, fault = _clean_text(text)
-            if fault:
-                detail = f"caption {k + 1} of {name}{fault[1]}"
-                bad.append(Problem(row.file, line, fault[0], detail, fault[2]))
-            else:
-                kept.append(text)
-        row.image, row.split, row.captions = name, SPLITS[row.split], kept
-        seen[name] = row
-    return [row for row in seen.values() if row.captions]
-
-
-def _clean_text(text: object) -> tuple[str, tuple[str, str, str] | None]:
-    """Return a caption in NFC without control, bidi or zero-width characters."""
-    if not isinstance(text, str):
-        kind = type(text).__name__
-        return "", ("bad field", f" is {kind}, not text", "give a string")
-    if "\ufffd" in text or any("\ud800" <= c <= "\udfff" for c in text):
-        return "", ("encoding", " has bytes that are not UTF-8", "save as UTF-8")
-    text = "".join(" " if c in "\t\n\r\u2028\u2029" else c for c in text)
-    text = unicodedata.normalize("NFC", HIDDEN.sub("", text))
-    text = "".join(c for c in text if unicodedata.category(c) != "Cc").strip()
-    if not text:
-        return "", ("blank caption", " is empty", "write it or drop the line")
-    if len(text) > MAX_CAPTION:
-        return "", ("long caption", f" has {len(text):,} characters", "shorten it")
-    return text, None
-
-
-def _settle_names(names: Sequence[str], layout: str) -> list[str]:
-    """Return image paths relative to the data set.
-
-    Names are never cut to their last part. Two layouts carry a folder that is not
-    the data set's: HarMA's split folder (dropped if names stay distinct), and the
-    absolute or hub folder common to all rows of a CSV or parquet.
-    """
-    posix = [n.replace("\\", "/") if n[1:3] == ":\\" else n for n in names]
-    if layout == "HarMA JSON":
-        cut = [n.split("/", 1)[-1] if n.split("/")[0] in SPLITS else n for n in posix]
-        return cut if len(set(cut)) == len(set(posix)) else posix
-    absolute = [n.startswith("/") or n[1:2] == ":" for n in posix]
-    if posix and (all(absolute) or layout == "hub parquet"):
-        paths = [PurePosixPath("/" + n.lstrip("/")) for n in posix]
-        common = os.path.commonpath([str(p.parent) for p in paths])
-        return [str(p.relative_to(common)) for p in paths]
-    return posix

@@ -67,17 +67,20 @@ def _vit(width: int, layers: int, patch: int = 8, side: int = 64) -> dict:
 
 
 RN, VIT = _resnet(16), _vit(128, 4)
-_START = TrainConfig(epochs=10, lr=1.5e-3, min_scale=0.33, full=0.4)
-_STRONG = TrainConfig(epochs=48, lr=2e-3, min_scale=0.33, full=0.5, average=0.98)
+_WIDE: dict[str, Any] = {"min_scale": 0.33, "average": 0.98}  # windows of 64 to 192 native pixels
+_START = TrainConfig(epochs=10, lr=1.5e-3, eval_every=2, **_WIDE)
+_STRONG_RN = TrainConfig(epochs=72, lr=2e-3, eval_every=6, **_WIDE)
+_STRONG_VIT = TrainConfig(epochs=24, lr=2e-3, **_WIDE)
+_WORLD: dict[str, Any] = {"context": 24, "store": 192, "shipped": True}
 _REAL = TrainConfig(epochs=100, lr=2e-3, min_scale=0.5, full=0.5, average=0.98)
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
-        "world-rn": Recipe("world", "train", RN, _STRONG, shipped=True),
-        "world-vit": Recipe("world", "train", VIT, _STRONG, shipped=True),
+        "world-rn": Recipe("world", "train", RN, _STRONG_RN, **_WORLD),
+        "world-vit": Recipe("world", "train", VIT, _STRONG_VIT, **_WORLD),
         **{
             f"source-{tower}-{seed}": Recipe(
-                "world", "source", vision, replace(_START, seed=seed), shipped=True
+                "world", "source", vision, replace(_START, seed=seed), **_WORLD
             )
             for tower, vision in (("rn", RN), ("vit", VIT))
             for seed in (0, 1)
