@@ -27,6 +27,7 @@ from rsnb.train import fit
 __all__ = ["backbone", "check", "main", "make", "measure", "score"]
 
 SHIPPED_MAX_BYTES = 12 << 20
+WEIGHTS = Path(str(package_files("rsnb"))) / "weights"
 
 
 def _path(name: str, seed: int | None) -> Path:
@@ -34,7 +35,7 @@ def _path(name: str, seed: int | None) -> Path:
     if seed is not None and seed != recipe.cfg.seed:
         return cache_dir() / "backbones" / f"{name}-seed{seed}.safetensors"
     if recipe.shipped:
-        return Path(str(package_files("rsnb"))) / "weights" / f"{name}.safetensors"
+        return WEIGHTS / f"{name}.safetensors"
     return cache_dir() / "backbones" / f"{name}.safetensors"
 
 
@@ -119,8 +120,10 @@ def measure(name: str, seeds: list[int], split: str = "test") -> dict[str, Any]:
     record(
         f"backbone-{name}",
         figures,
-        command=f"python -m rsnb assets measure {name} --seeds "
+        command=f"python -m rsnb assets {name} --measure --seeds "
         + " ".join(map(str, seeds)),
+        seeds=seeds,
+        inputs={"data": load_data(recipes.get(name).data).source.get("sha256")},
     )
     return figures
 

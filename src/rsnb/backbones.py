@@ -225,7 +225,7 @@ def load(
     return out
 
 
-def save(path: str | Path, backbone: Backbone, **facts: Any) -> Backbone:
+def save(path: str | Path, backbone: Backbone, /, **facts: Any) -> Backbone:
     """Write weights as safetensors with a receipt that `load` can read; return them.
 
     Matrices are kept as float16, vectors as float32, so the returned backbone (which

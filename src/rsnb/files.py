@@ -110,7 +110,7 @@ def receipt_path(path: str | Path) -> Path:
     return Path(f"{path}.json")
 
 
-def write_with_receipt(path: str | Path, data: bytes, **facts: Any) -> Path:
+def write_with_receipt(path: str | Path, data: bytes, /, **facts: Any) -> Path:
     """Write `data`, then a receipt that holds its sha256, size and `facts`."""
     out = write_bytes(path, data)
     write_json(
