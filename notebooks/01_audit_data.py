@@ -248,6 +248,7 @@ report.table([vars(p) for p in problems], "All faults at once", index=False)
 # %%
 times, known = Counter(test.captions), set(train.captions)
 fresh = [c for c in times if times[c] == 1 and c not in known]
+planted = min(planted, len(fresh), len(look), len(test) // 2)
 copied = tuple(rng.choice(fresh, planted, replace=False).tolist())
 dirty = replace(train, captions=train.captions[:-planted] + copied)
 new = audit.leakage(test, dirty).captions
@@ -267,8 +268,12 @@ pixel = duplicates.near_duplicates(part, turned)
 again = int((pixel.a == pixel.b).sum())
 
 # %%
-both = [image for i in range(3) for image in (part.image(i), shrunk[i])]
-plots.strip(both, ["original", "copy"] * 3, columns=6)
+both = [
+    image
+    for i in range(min(3, planted))
+    for image in (part.image(i), shrunk[i])
+]
+plots.strip(both, ["original", "copy"] * (len(both) // 2), columns=6)
 
 # %% [markdown]
 # *Figure 3. Three images and their planted copies. The check compares each

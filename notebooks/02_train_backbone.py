@@ -127,11 +127,12 @@ evaluate_embeddings(txt_emb, img_emb, gt)
 # count. An encoder that tells nothing apart pays about log *B*.
 
 # %% tags=["nbval-check-output"]
-one = np.array([np.flatnonzero(gt == i)[0] for i in range(128)])
-u, v = torch.from_numpy(img_emb[:128]), torch.from_numpy(txt_emb[one])
+n = min(128, len(val))
+one = [np.flatnonzero(gt == i)[0] for i in range(n)]
+u, v = torch.from_numpy(img_emb[:n]), torch.from_numpy(txt_emb[one])
 s = float(start.model.logit_scale.exp().detach())
 loss = float(info_nce(u, v, s))
-print(f"untrained {loss:.1f}, log 128 = {np.log(128):.1f}")
+print(f"untrained {loss:.1f}, log {n} = {np.log(n):.1f}")
 
 # %% [markdown]
 # One detail matters in this field. Captions repeat, so a batch can hold two

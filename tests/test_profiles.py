@@ -23,7 +23,8 @@ def test_names_are_keys():
 
 def test_every_backbone_can_be_had():
     for p in profiles.PROFILES.values():
-        assert p.backbone in RECIPES or p.backbone in REGISTRY
+        for name in (p.backbone, p.transformer or p.backbone):
+            assert name in RECIPES or name in REGISTRY
 
 
 def test_a_path_makes_a_profile_with_a_folder_of_its_own(tmp_path):
