@@ -34,6 +34,15 @@ def test_same_caption_shares_the_target():
     torch.testing.assert_close(info_nce(img, txt, 20.0, eye), info_nce(img, txt, 20.0))
 
 
+def test_a_mixed_image_belongs_to_two_captions():
+    emb = torch.eye(3)
+    share = 0.7 * torch.eye(3) + 0.3 * torch.eye(3).roll(1, 0)
+    logits = 5 * torch.eye(3)
+    want = -(share * logits.log_softmax(1)).sum(1).mean()
+    want = want - (share.T * logits.log_softmax(1)).sum(1).mean()
+    torch.testing.assert_close(info_nce(emb, emb, 5.0, share), want / 2)
+
+
 def test_gradient_numerically():
     torch.manual_seed(0)
     img = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)

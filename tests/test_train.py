@@ -41,10 +41,11 @@ def test_it_learns_the_squares():
 @pytest.mark.parametrize("stop", [1, 4, 7])
 @pytest.mark.parametrize("tower", ["rn", "vit"])
 def test_resume_gives_the_same_bytes(tmp_path, stop, tower):
-    straight = run(epochs=3, average=0.9, captions=2, jitter=0.1, tower=tower)
     settings = {
-        "epochs": 3, "average": 0.9, "captions": 2, "jitter": 0.1, "tower": tower,
+        "epochs": 3, "average": 0.9, "captions": 2, "jitter": 0.1, "mix": 0.4,
+        "tower": tower,
     }  # fmt: skip
+    straight = run(**settings)
     run(tmp_path, max_steps=stop, **settings)
     torch.manual_seed(99)  # whatever happens between the sittings
     resumed = run(tmp_path, **settings)

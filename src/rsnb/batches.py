@@ -33,6 +33,8 @@ class TrainConfig:
         min_scale: smallest training window, as a share of the image's side.
         full: share of a batch that is seen whole instead of through a window.
         jitter: relative change of brightness and colour, 0 for none.
+        mix: strength of mixing each image with another (mixup, Zhang 2018), whose
+            caption then shares the target; 0 for none. Helps small data sets.
         symmetric: turn and mirror images, and their side words with them.
         captions: captions drawn an image and step; 2 halves the cost of a caption.
         smoothing: label smoothing of the loss.
@@ -50,6 +52,7 @@ class TrainConfig:
     min_scale: float = 0.5
     full: float = 0.5
     jitter: float = 0.0
+    mix: float = 0.0
     symmetric: bool = True
     captions: int = 1
     smoothing: float = 0.0
@@ -98,8 +101,12 @@ class Batches:
 
     def epoch(
         self, epoch: int, start: int = 0
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield images (B, 3, S, S), ids (B, c, L) and text numbers (B, c)."""
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor, float]]:
+        """Yield images (B, 3, S, S), ids (B, c, L), text numbers (B, c) and a share.
+
+        The share is that of its own pixels in each image; the rest is the image of the
+        row before, see `mix`.
+        """
         cfg = self.cfg
         rows = np.random.default_rng((cfg.seed, epoch)).permutation(self.images)
         for step in range(start, self.steps):
@@ -119,4 +126,9 @@ class Batches:
                     sub = torch.nonzero(which == k).flatten()
                     images[sub] = turn(images[sub], k)
                     ids[sub] = self.ids[k][caps[sub.numpy()]]
-            yield images, ids, torch.from_numpy(self.text[caps])
+            share = 1.0
+            if cfg.mix:
+                share = float(rng.beta(cfg.mix, cfg.mix))
+                mixed = images * share + images.roll(1, 0) * (1 - share)
+                images = mixed.to(torch.uint8)
+            yield images, ids, torch.from_numpy(self.text[caps]), share

@@ -26,9 +26,9 @@ def info_nce(
         img_emb: (B, d), unit norm.
         txt_emb: (B, d), unit norm.
         logit_scale: inverse temperature, > 0.
-        same: bool (B, B), True where row and column hold the same caption or image.
-            Such a pair is no negative, so its target shares the row's weight: a
-            data set that repeats its captions would otherwise punish right answers.
+        same: (B, B) in [0, 1], how far image i and caption j belong together; targets
+            are its rows and columns, each made to sum to 1. A batch that holds a
+            caption twice would otherwise punish right answers.
         smoothing: label smoothing in [0, 1).
 
     Returns:
@@ -40,10 +40,10 @@ def info_nce(
         i2t = F.cross_entropy(logits, target, label_smoothing=smoothing)
         t2i = F.cross_entropy(logits.T, target, label_smoothing=smoothing)
     else:
-        share = same.to(logits.dtype)
-        share = share / share.sum(1, keepdim=True)
-        i2t = F.cross_entropy(logits, share, label_smoothing=smoothing)
-        t2i = F.cross_entropy(logits.T, share, label_smoothing=smoothing)
+        same = same.to(logits.dtype)
+        rows, columns = same / same.sum(1, keepdim=True), same.T / same.T.sum(1, True)
+        i2t = F.cross_entropy(logits, rows, label_smoothing=smoothing)
+        t2i = F.cross_entropy(logits.T, columns, label_smoothing=smoothing)
     return (i2t + t2i) / 2
 
 

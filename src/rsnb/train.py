@@ -161,7 +161,7 @@ def fit(
     for epoch in range(epoch, cfg.epochs):  # noqa: B020  resumes where it stood
         model.train()
         at = step
-        for images, ids, text in data.epoch(epoch, step):
+        for images, ids, text, share in data.epoch(epoch, step):
             now = epoch * data.steps + at
             for group in state.optim.param_groups:
                 group["lr"] = lr_at(now, total, cfg)
@@ -171,15 +171,13 @@ def fit(
             img = F.normalize(img.float(), dim=-1)
             txt = F.normalize(txt.float(), dim=-1).unflatten(0, ids.shape[:2])
             scale = model.logit_scale.exp().clamp(max=100)
-            loss = torch.stack(
-                [
-                    info_nce(
-                        img, txt[:, j], scale, text[:, j, None] == text[:, j],
-                        cfg.smoothing,
-                    )
-                    for j in range(cfg.captions)
-                ]
-            ).mean()  # fmt: skip
+            same = (text[:, None] == text).float()
+            same = share * same + (1 - share) * same.roll(1, 0)
+            each = [
+                info_nce(img, txt[:, j], scale, same[..., j], cfg.smoothing)
+                for j in range(cfg.captions)
+            ]
+            loss = torch.stack(each).mean()
             state.optim.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 5.0)
