@@ -22,7 +22,7 @@ def test_square_resizes_the_shorter_side_and_crops_the_centre():
 def test_pixels_are_in_row_order_and_come_back_from_the_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("RSNB_CACHE", str(tmp_path))
     pairs = squares(6)
-    got = pixels.load_pixels(pairs, 48, progress=False)
+    got = pixels.load_pixels(pairs, 48)
     assert got.shape == (6, 48, 48, 3)
     np.testing.assert_array_equal(got[4], np.asarray(pairs.image(4)))
 

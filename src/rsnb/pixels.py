@@ -36,16 +36,13 @@ def square(image: Image.Image, side: int) -> np.ndarray:
     return np.asarray(image.crop((left, top, left + side, top + side)))
 
 
-def load_pixels(
-    pairs: Pairs, side: int, *, cache: bool = True, progress: bool = True
-) -> np.ndarray:
+def load_pixels(pairs: Pairs, side: int, *, cache: bool = True) -> np.ndarray:
     """Return the images of `pairs` as uint8 (N, side, side, 3), in row order.
 
     Args:
         pairs: every image must have pixels (`pairs.with_pixels()`).
         side: height and width in pixels.
         cache: keep the array under `RSNB_CACHE`, keyed by data and side.
-        progress: show a bar on a terminal.
 
     Raises:
         DataError: an image is known without pixels.
@@ -78,7 +75,7 @@ def load_pixels(
                 pool.map(one, range(len(pairs))),
                 total=len(pairs),
                 desc=f"decode {pairs.name}",
-                disable=None if progress else True,
+                leave=False,
             )
             for _ in bar:
                 pass

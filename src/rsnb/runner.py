@@ -36,6 +36,7 @@ def _kernel_environment(which: Profile) -> Iterator[None]:
     # The kernel inherits our environment: there is no other way in through papermill.
     before = dict(os.environ)
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this interpreter's kernel, no other
+    os.environ["TQDM_DISABLE"] = "1"  # bars are for whoever waits, not for a page
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # else a warning on every start
     if which.name == "world":
         os.environ.pop("RSNB_DATA", None)

@@ -155,9 +155,7 @@ def fit(
     total, done = cfg.epochs * data.steps, 0
     began = time.monotonic()
     bf16 = cfg.bf16 and _fast_bf16(device)
-    bar = tqdm(
-        total=total, initial=epoch * data.steps + step, desc="train", disable=None
-    )
+    bar = tqdm(total=total, initial=epoch * data.steps + step, desc="train")
     for epoch in range(epoch, cfg.epochs):  # noqa: B020  resumes where it stood
         model.train()
         at = step
@@ -209,7 +207,7 @@ def fit(
     bar.close()
     model.load_state_dict(state.best)
     best = max(log, key=lambda e: e["val_mR"])
-    digest = fingerprint(*(v.numpy() for v in state.best.values()))
+    digest = fingerprint(*(v.cpu().numpy() for v in state.best.values()))
     out = wrap(start.name, model, start.entry, digest)
     spent = seconds + time.monotonic() - began
     return FitResult(out, tuple(log), int(best["epoch"]), spent)
