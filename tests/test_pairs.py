@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rsnb.errors import DataError
+from rsnb.pairs import join
 from toy import squares
 
 
@@ -42,3 +43,14 @@ def test_missing_pixels_are_named_and_filtered():
     assert len(part) == 3
     assert pairs.ids[1] not in part.ids
     assert "3 pixels" in repr(pairs)
+
+
+def test_join_keeps_captions_with_their_images():
+    a, b = squares(5), replace(squares(4), name="other")
+    both = join([a, b])
+    assert len(both) == 9
+    assert both.ids[6] == f"other:{b.ids[1]}"
+    assert both.captions_of(6) == b.captions_of(1)
+    np.testing.assert_array_equal(np.asarray(both.image(6)), np.asarray(b.image(1)))
+    part = both.subset([8, 0])
+    np.testing.assert_array_equal(np.asarray(part.image(0)), np.asarray(b.image(3)))

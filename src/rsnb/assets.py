@@ -12,6 +12,8 @@ from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rsnb import backbones, recipes
 from rsnb.backbones import Backbone
 from rsnb.data import load as load_data
@@ -19,6 +21,7 @@ from rsnb.embed import embed
 from rsnb.errors import BackboneError
 from rsnb.files import cache_dir, fingerprint, read_json, receipt_path
 from rsnb.metrics import Recall, caption_ceiling, evaluate_embeddings
+from rsnb.pairs import join
 from rsnb.pixels import load_pixels
 from rsnb.report import record
 from rsnb.stats import bootstrap_ci
@@ -48,13 +51,17 @@ def make(name: str, seed: int | None = None) -> Backbone:
     """
     recipe = recipes.get(name, seed)
     pairs = load_data(recipe.data)
-    train, val = pairs.where(recipe.split), pairs.where(recipe.val)
+    val = pairs.where(recipe.val)
+    parts = [pairs.where(recipe.split)]
+    parts += [load_data(name).where("train") for name in recipe.extra]
+    train = join(parts) if recipe.extra else parts[0]
+    pixels = [load_pixels(part, recipe.store) for part in parts]
     start = recipes.start(recipe, train.captions, name)
     run = fingerprint(asdict(recipe), pairs.source.get("sha256"))[:16]
     result = fit(
         start,
         train,
-        load_pixels(train, recipe.store),
+        np.concatenate(pixels) if recipe.extra else pixels[0],
         val,
         load_pixels(val, start.image_size),
         recipe.cfg,

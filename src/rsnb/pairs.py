@@ -14,7 +14,7 @@ from PIL import Image
 
 from rsnb.errors import DataError
 
-__all__ = ["ImageReader", "Pairs"]
+__all__ = ["ImageReader", "Pairs", "join"]
 
 ImageReader = Callable[[int], Image.Image]
 
@@ -115,3 +115,37 @@ class Pairs:
     def with_pixels(self) -> Pairs:
         """Return the images whose pixels this copy holds."""
         return self if self.has_pixels.all() else self.subset(self.has_pixels)
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """Reader over several sets: a row counts on through all of them."""
+
+    parts: tuple[Pairs, ...]
+
+    def __call__(self, row: int) -> Image.Image:
+        for part in self.parts:
+            if row < len(part):
+                return part.image(row)
+            row -= len(part)
+        raise IndexError(row)
+
+
+def join(parts: Sequence[Pairs]) -> Pairs:
+    """Return several sets as one, such as two training splits.
+
+    Ids get the name of their set in front, so that they stay unique.
+    """
+    start = np.cumsum([0, *map(len, parts)])
+    return Pairs(
+        name="+".join(p.name for p in parts),
+        ids=tuple(f"{p.name}:{i}" for p in parts for i in p.ids),
+        split=tuple(s for p in parts for s in p.split),
+        label=tuple(c for p in parts for c in p.label),
+        captions=tuple(c for p in parts for c in p.captions),
+        gt=np.concatenate([p.gt + n for p, n in zip(parts, start, strict=False)]),
+        has_pixels=np.concatenate([p.has_pixels for p in parts]),
+        reader=_Joined(tuple(parts)),
+        rows=np.arange(start[-1]),
+        source={"sha256": ",".join(str(p.source.get("sha256")) for p in parts)},
+    )
