@@ -1,4 +1,4 @@
-"""Search a gallery: `Searcher.search(query_emb, k)` over FAISS or plain NumPy.
+"""Search a gallery: `Searcher.search(query_emb, k)` over FAISS.
 
 Inner product on unit vectors. Equal scores are ordered by row, ascending, also where
 they straddle the cut. Explained in notebook 00.
@@ -6,23 +6,18 @@ they straddle the cut. Explained in notebook 00.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from safetensors.numpy import load as st_load
-from safetensors.numpy import save as st_save
 
 from rsnb.errors import EmbeddingError, ParameterError
-from rsnb.files import read_verified, write_with_receipt
 from rsnb.vectors import check_embeddings, distinct_rows
 
 __all__ = ["Searcher"]
 
-_MARGIN = (
-    8  # vectors fetched beyond k, so that most ties at the cut need no second look
-)
+# Vectors fetched beyond k, so that most ties at the cut need no second look.
+_MARGIN = 8
 
 
 class Searcher:
@@ -31,55 +26,31 @@ class Searcher:
     FAISS returns equal scores in an order of its own and pads with id -1; here equal
     vectors are stored once, ties are resolved by row, and -1 never comes back.
 
-    >>> s = Searcher(np.eye(3, dtype=np.float32), kind="NumPy")
-    >>> s.search(np.eye(3, dtype=np.float32)[:1], 3)[0].tolist()
+    >>> Searcher(np.eye(3, dtype=np.float32)).search(np.eye(3)[:1], 3)[0].tolist()
     [[0, 1, 2]]
 
     Args:
         emb: float (N, d), unit rows; kept as float32.
-        ids: int64 (N,), unique, not negative: what `search` returns in place of rows.
-        kind: `"NumPy"` and `"Flat"` are exact; any other FAISS factory string, such as
-            `"HNSW32"` or `"IVF64,Flat"`, is approximate.
+        kind: `"Flat"` is exact; any other FAISS factory string, such as `"HNSW32"` or
+            `"IVF64,Flat"`, is approximate.
         params: FAISS search parameters, such as `"nprobe=8"` or `"efSearch=64"`.
 
     Raises:
-        EmbeddingError: empty gallery, NaN, rows that are not unit, or ids that do not
-            fit.
+        EmbeddingError: empty gallery, NaN, or rows that are not unit.
         ParameterError: FAISS refuses `kind` or `params`.
     """
 
-    def __init__(
-        self,
-        emb: ArrayLike,
-        ids: ArrayLike | None = None,
-        kind: str = "Flat",
-        *,
-        params: str = "",
-    ) -> None:
+    def __init__(self, emb: ArrayLike, kind: str = "Flat", *, params: str = "") -> None:
         """Build the index."""
-        rows = _unit(emb, "gallery", None)
-        vectors, of = distinct_rows(rows)
+        vectors, of = distinct_rows(_unit(emb, "gallery", None))
         self.kind = kind
-        self._ids = np.arange(len(of)) if ids is None else np.asarray(ids)
-        if (
-            self._ids.shape != of.shape
-            or self._ids.dtype.kind not in "iu"
-            or len(np.unique(self._ids)) != len(of)
-            or self._ids.min() < 0
-        ):
-            raise EmbeddingError(
-                f"ids must be {len(of)} unique integers, none negative, got "
-                f"{self._ids.dtype} {self._ids.shape}."
-            )
-        self._ids = self._ids.astype(np.int64)
         self._order = np.argsort(of, kind="stable")  # rows, grouped by vector
         self._size = np.bincount(of)
-        self._dim = rows.shape[1]
-        self._index: Any = vectors if kind == "NumPy" else _build(vectors, kind, params)
+        self._index: Any = _build(vectors, kind, params)
 
     def __len__(self) -> int:
         """Return the number of gallery rows."""
-        return len(self._ids)
+        return len(self._order)
 
     def search(self, query_emb: ArrayLike, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the k best gallery items of each query.
@@ -89,13 +60,13 @@ class Searcher:
             k: 1 to the size of the gallery.
 
         Returns:
-            ids int64 (Q, k) and scores float32 (Q, k), best first.
+            rows int64 (Q, k) and scores float32 (Q, k), best first.
 
         Raises:
             EmbeddingError: bad queries, wrong d, k out of range, or an approximate
                 index that found fewer than k.
         """
-        q = _unit(query_emb, "query", self._dim)
+        q = _unit(query_emb, "query", self._index.d)
         if not 1 <= k <= len(self):
             raise EmbeddingError(f"k must be 1 to {len(self)} (the gallery), got {k}.")
         ids = np.empty((len(q), k), np.int64)
@@ -103,7 +74,7 @@ class Searcher:
         todo, want, most = np.arange(len(q)), k + _MARGIN, len(self._size)
         while len(todo):
             want = min(want, most)
-            s, at = self._fetch(q[todo], want)
+            s, at = self._index.search(q[todo], want)
             # done: everything level with the k-th vector has been fetched
             done = s[:, min(k, most) - 1] > s[:, -1]
             done |= want == most
@@ -111,53 +82,6 @@ class Searcher:
             ids[own], scores[own] = self._ordered(s[done], at[done], k)
             todo, want = todo[~done], want * 4
         return ids, scores
-
-    def save(self, path: str | Path) -> Path:
-        """Write the index with its receipt (`files.write_with_receipt`)."""
-        index = self._index
-        if self.kind != "NumPy":
-            import faiss
-
-            index = faiss.serialize_index(index)
-        arrays = {
-            "index": index,
-            "ids": self._ids,
-            "order": self._order,
-            "size": self._size,
-            "dim": np.array(self._dim),
-            "kind": np.frombuffer(self.kind.encode(), np.uint8),
-        }
-        return write_with_receipt(path, st_save(arrays), rows=len(self), kind=self.kind)
-
-    @classmethod
-    def load(cls, path: str | Path) -> Searcher:
-        """Read what `save` wrote.
-
-        The receipt guards against damage, not against malice: FAISS trusts the bytes,
-        so load only files that you or someone you trust wrote.
-
-        Raises:
-            FileCorruptError: the file differs from its receipt.
-        """
-        a = st_load(read_verified(path))
-        out = cls.__new__(cls)
-        out.kind = a["kind"].tobytes().decode()
-        out._ids, out._order, out._size = a["ids"], a["order"], a["size"]
-        out._dim, out._index = int(a["dim"]), a["index"]
-        if out.kind != "NumPy":
-            import faiss
-
-            out._index = faiss.deserialize_index(a["index"])
-        return out
-
-    def _fetch(self, q: np.ndarray, want: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return scores (Q, want), best first, and numbers of distinct vectors."""
-        if self.kind != "NumPy":
-            s, at = self._index.search(q, want)
-            return s, at
-        s = q @ self._index.T
-        at = np.argsort(-s, axis=1, kind="stable")[:, :want]
-        return np.take_along_axis(s, at, 1), at
 
     def _ordered(
         self, s: np.ndarray, at: np.ndarray, k: int
@@ -180,7 +104,7 @@ class Searcher:
         best = np.lexsort((row, -score, query))
         first = (np.cumsum(found) - found)[:, None] + np.arange(k)
         best = best[first]
-        return self._ids[row[best]], score[best]
+        return row[best], score[best]
 
 
 def _unit(emb: ArrayLike, name: str, dim: int | None) -> np.ndarray:
