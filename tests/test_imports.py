@@ -21,7 +21,7 @@ FLOORS = [
     "pairs words registry",
     "images stores layouts cleaning readers hub world",
     "data",
-    "vectors ties recall metrics stats",
+    "vectors recall metrics stats",
     "checkpoints probes backbones pixels embed index",
     "augment batches losses runstate train duplicates audit",
     "report plots",

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rsnb.errors import MetricError
-from rsnb.recall import Recall
-from rsnb.ties import KS, Ceiling, caption_ceiling, check_gt, p_hit
+from rsnb.recall import KS, Ceiling, Recall, caption_ceiling, check_gt, p_hit
 from rsnb.vectors import (
     as_array,
     check_embeddings,
@@ -42,9 +41,7 @@ _KEEP = 2**25  # scores kept between the two passes of evaluate_embeddings (128 
 _Tile = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
-def evaluate(
-    sim: ArrayLike, gt: ArrayLike, *, allow_distractors: bool = False
-) -> Recall:
+def evaluate(sim: ArrayLike, gt: ArrayLike) -> Recall:
     """Return the recall of a similarity matrix.
 
     A plain matrix product rounds equal embeddings differently by position, which breaks
@@ -57,8 +54,6 @@ def evaluate(
     Args:
         sim: float (n_text, n_image), finite; an array or a tensor.
         gt: int (n_text,), caption → image.
-        allow_distractors: keep images without captions in the gallery; they are no
-            queries. Without it they are an error.
 
     Raises:
         MetricError: wrong shape or dtype, NaN or infinity, `gt` out of range, or an
@@ -69,7 +64,7 @@ def evaluate(
         raise MetricError(
             f"sim must be float (n_text, n_image), got {s.dtype} {s.shape}."
         )
-    own = check_gt(gt, *s.shape, allow_distractors=allow_distractors)
+    own = check_gt(gt, *s.shape)
     bad = np.flatnonzero(~(np.isfinite(s.min(1)) & np.isfinite(s.max(1))))
     if len(bad):
         col = np.flatnonzero(~np.isfinite(s[bad[0]]))[0]
@@ -87,8 +82,6 @@ def evaluate_embeddings(
     gt: ArrayLike,
     *,
     block: int = 2048,
-    device: str | None = None,
-    allow_distractors: bool = False,
 ) -> Recall:
     """Return the recall of embeddings without building the full matrix.
 
@@ -100,8 +93,6 @@ def evaluate_embeddings(
         img_emb: float (n_image, d).
         gt: int (n_text,), caption → image.
         block: side of a tile, in distinct embeddings.
-        device: torch device for the products; None multiplies with NumPy.
-        allow_distractors: as in `evaluate`.
 
     Raises:
         EmbeddingError: wrong shape or dtype, NaN, infinity or a zero row.
@@ -109,7 +100,7 @@ def evaluate_embeddings(
     """
     txt = check_embeddings(txt_emb, "txt_emb")
     img = check_embeddings(img_emb, "img_emb", dim=txt.shape[1])
-    own = check_gt(gt, len(txt), len(img), allow_distractors=allow_distractors)
+    own = check_gt(gt, len(txt), len(img))
     if block < 1:
         raise MetricError(f"block must be at least 1, got {block}.")
     txt, t_of = distinct_rows(txt)
@@ -118,7 +109,7 @@ def evaluate_embeddings(
 
     def tile(r: int, c: int) -> np.ndarray:
         a, b = r * block, c * block
-        return product(txt[a : a + block], img[b : b + block], device)
+        return product(txt[a : a + block], img[b : b + block])
 
     # Pass 1: the score of each caption with its image. It is read from the very tile
     # that pass 2 compares with, since other block shapes round differently.
@@ -151,7 +142,6 @@ def _recall(
     tiles: Iterable[_Tile], pos: np.ndarray, gt: np.ndarray, n_image: int
 ) -> Recall:
     """Count the scores above and level with each positive's, `pos`, tile by tile."""
-    images = np.unique(gt)
     best = np.full(n_image, -np.inf, pos.dtype)
     np.maximum.at(best, gt, pos)
     t_above, t_level = np.zeros((2, len(gt)), np.int64)
@@ -167,17 +157,16 @@ def _recall(
             t_level[row] += (part == pos[row, None]).sum(1)
             i_above[cols] += (part > best[cols]).sum(0)
             i_level[cols] += (part == best[cols]).sum(0)
-    above, level = i_above[images], i_level[images]
-    good = np.bincount(gt, pos == best[gt])[images].astype(np.int64)
-    if (t_level < 1).any() or (level < good).any():
+    good = np.bincount(gt, pos == best[gt]).astype(np.int64)
+    if (t_level < 1).any() or (i_level < good).any():
         raise MetricError(
             "one block product gave two results, so ties cannot be counted. "
-            "Use device=None, or evaluate(similarity(txt_emb, img_emb), gt)."
+            "Use evaluate(similarity(txt_emb, img_emb), gt)."
         )
     one = np.ones_like(gt)
-    hits = p_hit(t_above, t_level, one), p_hit(above, level, good)
-    ranks = _ranks(t_above, t_level, one), _ranks(above, level, good)
-    return Recall(gt, images, *hits, *ranks, n_image - len(images))
+    hits = p_hit(t_above, t_level, one), p_hit(i_above, i_level, good)
+    ranks = _ranks(t_above, t_level, one), _ranks(i_above, i_level, good)
+    return Recall(gt, *hits, *ranks)
 
 
 def _ranks(above: np.ndarray, level: np.ndarray, good: np.ndarray) -> np.ndarray:

@@ -1,22 +1,26 @@
-"""`Recall`: what an evaluation found, query by query.
+"""`Recall`: what an evaluation found, query by query; and what ties do to it.
 
 Explained in notebook 01; made by `rsnb.metrics`, which also exports it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from safetensors.numpy import load as st_load
 from safetensors.numpy import save as st_save
 
+from rsnb.errors import MetricError
 from rsnb.files import read_verified, write_with_receipt
-from rsnb.ties import KS, percent
+from rsnb.vectors import as_array
 
-__all__ = ["Recall"]
+__all__ = ["KS", "Ceiling", "Recall", "caption_ceiling", "check_gt", "p_hit"]
+
+KS = (1, 5, 10)
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,23 +28,19 @@ class Recall:
     """Recall of both directions, with every query's hits.
 
     Attributes:
-        gt: int64 (T,), image of each t2i query (caption).
-        images: int64 (Q,), the i2t queries: images that have captions, ascending.
+        gt: int64 (T,), image of each t2i query (caption); i2t queries are images.
         t2i_hits: float64 (T, 3), probability of a hit at 1, 5, 10 under random ties.
-        i2t_hits: float64 (Q, 3), likewise.
+        i2t_hits: float64 (N, 3), likewise.
         t2i_ranks: float64 (T, 3), 0-based rank of the image: with ties broken in its
             favour, in expectation, and against it.
-        i2t_ranks: float64 (Q, 3), likewise for the best-ranked caption of the image.
-        distractors: gallery images without captions (never queries).
+        i2t_ranks: float64 (N, 3), likewise for the best-ranked caption of the image.
     """
 
     gt: np.ndarray
-    images: np.ndarray
     t2i_hits: np.ndarray
     i2t_hits: np.ndarray
     t2i_ranks: np.ndarray
     i2t_ranks: np.ndarray
-    distractors: int = 0
 
     def as_dict(self) -> dict[str, float]:
         """Return the six expected recalls and mR, in percent."""
@@ -71,14 +71,13 @@ class Recall:
 
     def save(self, path: str | Path) -> Path:
         """Write hits and ranks as safetensors; the receipt beside it has the recall."""
-        arrays = {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)}
+        arrays = {f.name: getattr(self, f.name) for f in fields(self)}
         return write_with_receipt(path, st_save(arrays), recall=self.as_dict())
 
     @classmethod
     def load(cls, path: str | Path) -> Recall:
         """Read what `save` wrote; a changed file raises `FileCorruptError`."""
-        arrays: dict[str, Any] = st_load(read_verified(path))
-        return cls(**{**arrays, "distractors": int(arrays["distractors"])})
+        return cls(**st_load(read_verified(path)))
 
     def __repr__(self) -> str:
         """Return mR and the six recalls in one line."""
@@ -92,10 +91,9 @@ class Recall:
         if self.ties > 0.001:
             rows |= {f"{k} ties": v for k, v in self.bounds().items()}
         html = pd.DataFrame(rows).T.to_html(float_format="{:.2f}".format, border=0)
-        t, q = len(self.gt), len(self.images)
-        more = f", {self.distractors:,} distractor images" if self.distractors else ""
+        t, q = len(self.gt), len(self.i2t_hits)
         return (
-            f"{html}<p>{q:,} images, {t:,} captions{more}. One hit moves "
+            f"{html}<p>{q:,} images, {t:,} captions. One hit moves "
             f"i2t by {100 / q:.2f} and t2i by {100 / t:.2f} points; {self.ties:.1%} of "
             "queries have a tie at a cut.</p>"
         )
@@ -103,5 +101,125 @@ class Recall:
 
 def _table(i2t: np.ndarray, t2i: np.ndarray) -> dict[str, float]:
     names = [f"{way}_r{k}" for way in ("i2t", "t2i") for k in KS]
-    values = [*percent(i2t.mean(0)), *percent(t2i.mean(0))]
+    values = [*_percent(i2t.mean(0)), *_percent(t2i.mean(0))]
     return dict(zip(names, values, strict=True)) | {"mR": float(np.mean(values))}
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """Best recall (percent, at 1, 5, 10) that repeated captions leave to any encoder.
+
+    Attributes:
+        t2i_random: the encoder finds the images that own the caption; these tie and
+            are ordered at random.
+        t2i_deterministic: the best fixed order: images that own the caption most often
+            come first. The highest that any encoder of the caption alone can reach.
+        i2t_random: the encoder puts the image's rarest caption first; its copies
+            under other images tie with it, as copies of a text always do.
+        captions: number of captions.
+        distinct: number of distinct captions.
+        recurring: captions whose text belongs to more than one image.
+    """
+
+    t2i_random: tuple[float, ...]
+    t2i_deterministic: tuple[float, ...]
+    i2t_random: tuple[float, ...]
+    captions: int
+    distinct: int
+    recurring: int
+
+    def as_dict(self) -> dict[str, float]:
+        """Return `t2i_r1_random`, `t2i_r1_deterministic`, `i2t_r1_random` and so on."""
+        rules = "t2i_random", "t2i_deterministic", "i2t_random"
+        return {
+            name.replace("_", f"_r{k}_"): value
+            for name in rules
+            for k, value in zip(KS, getattr(self, name), strict=True)
+        }
+
+
+def caption_ceiling(captions: Sequence[str], gt: ArrayLike) -> Ceiling:
+    """Return the recall ceiling that repeated captions set (notebook 01).
+
+    Captions are equal if they agree after strip and lower-casing; only the paired
+    image counts as right.
+
+    >>> caption_ceiling(["a road", "A road ", "a", "b"], [0, 1, 2, 3]).t2i_random
+    (75.0, 100.0, 100.0)
+
+    Args:
+        captions: T texts.
+        gt: int (T,), caption → image.
+
+    Raises:
+        MetricError: `gt` does not fit the captions.
+    """
+    own = check_gt(gt, len(captions))
+    texts: dict[str, int] = {}
+    text = np.array([texts.setdefault(c.strip().lower(), len(texts)) for c in captions])
+    n_image = own.max() + 1
+    pair, m = np.unique(text * n_image + own, return_counts=True)
+    owner_text, owner = pair // n_image, pair % n_image
+    owners = np.bincount(owner_text)
+    copies = np.bincount(text)
+    order = np.lexsort((-m, owner_text))
+    place = np.arange(len(pair)) - (np.cumsum(owners) - owners)[owner_text[order]]
+    best = np.zeros((n_image, len(KS)))
+    np.maximum.at(best, owner, p_hit(0 * m, copies[owner_text], m))
+    ks = np.array(KS)
+    return Ceiling(
+        _percent(np.minimum(1, ks / owners[text][:, None]).mean(0)),
+        _percent(((place[:, None] < ks) * m[order][:, None]).sum(0) / len(text)),
+        _percent(best[np.unique(own)].mean(0)),
+        len(text),
+        len(texts),
+        int((owners[text] > 1).sum()),
+    )
+
+
+def p_hit(greater: np.ndarray, equal: np.ndarray, good: np.ndarray) -> np.ndarray:
+    """Return (n, 3): chance that one of `good` among `equal` ties is in the top k.
+
+    Hypergeometric: k - greater draws without replacement all miss, or not.
+    """
+    miss = np.ones((len(equal), len(KS)))
+    for c, k in enumerate(KS):
+        for j in range(k):
+            step = np.maximum(equal - good - j, 0) / np.maximum(equal - j, 1)
+            miss[:, c] *= np.where(j < k - greater, step, 1.0)
+    return 1 - miss
+
+
+def check_gt(gt: ArrayLike, n_text: int, n_image: int | None = None) -> np.ndarray:
+    """Return `gt` as int64 (n_text,) after checking that each query has an answer.
+
+    Raises:
+        MetricError: wrong shape or dtype, out of range, or (where `n_image` is given)
+            images without captions.
+    """
+    out = as_array(gt)
+    if out.shape != (n_text,) or out.dtype.kind not in "iu" or n_text == 0:
+        raise MetricError(
+            f"gt must hold one image number for each of {n_text} captions, got "
+            f"{out.dtype} {out.shape}."
+        )
+    out = out.astype(np.int64)
+    size = max(int(out.max()) + 1, 1) if n_image is None else n_image
+    bad = np.flatnonzero((out < 0) | (out >= size))
+    if len(bad):
+        raise MetricError(
+            f"gt: {len(bad)} captions point outside the {size} images, first "
+            f"caption {bad[0]} → image {out[bad[0]]}."
+        )
+    bare = np.flatnonzero(np.bincount(out, minlength=size) == 0)
+    if n_image is not None and len(bare):
+        raise MetricError(
+            f"{len(bare)} of {n_image} images have no caption, so they are queries "
+            f"without a right answer; first images {bare[:5].tolist()}. Drop them."
+        )
+    return out
+
+
+def _percent(share: np.ndarray) -> tuple[float, ...]:
+    """Return shares as a tuple of percentages."""
+    return tuple((100 * share).tolist())

@@ -16,10 +16,8 @@ from rsnb.errors import MetricError, ParameterError
 from rsnb.metrics import KS, Recall
 
 __all__ = [
-    "Comparison",
     "Interval",
     "bootstrap_ci",
-    "compare",
     "holm",
     "paired_permutation",
 ]
@@ -37,25 +35,9 @@ class Interval:
     n: int
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Recall A minus recall B in points, its interval and its p value.
-
-    Call A better only if `excludes_zero` (and `difference` is positive).
-    """
-
-    difference: float
-    interval: Interval
-    p: float
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the interval of the difference leaves out 0."""
-        return self.interval.low > 0 or self.interval.high < 0
-
-
 def bootstrap_ci(
     recall: Recall,
+    minus: Recall | None = None,
     *,
     metric: str = "mR",
     n: int = 10_000,
@@ -69,6 +51,8 @@ def bootstrap_ci(
 
     Args:
         recall: what `evaluate` returned.
+        minus: with it, the interval is that of the difference in points, the same
+            images drawn for both.
         metric: a key of `as_dict()`.
         n: number of resamples.
         level: coverage, between 0 and 1.
@@ -76,8 +60,12 @@ def bootstrap_ci(
 
     Raises:
         ParameterError: unknown metric, or `n` or `level` out of range.
+        MetricError: both recalls were not measured on the same queries.
     """
-    return _bca(_clusters(recall, metric), n, level, seed)
+    table = _clusters(recall, metric)
+    if minus is not None:
+        table = _difference(recall, minus, metric)
+    return _bca(table, n, level, seed)
 
 
 def paired_permutation(
@@ -102,28 +90,6 @@ def paired_permutation(
         sign = rng.integers(0, 2, (count, len(d)), np.int8) * np.int8(2) - np.int8(1)
         hits += int((np.abs(sign @ d) >= limit).sum())
     return (hits + 1) / (n + 1)
-
-
-def compare(
-    a: Recall,
-    b: Recall,
-    *,
-    metric: str = "mR",
-    n: int = 10_000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> Comparison:
-    """Return A - B with its BCa interval (same images drawn for both) and p value.
-
-    Raises:
-        MetricError: A and B were not measured on the same queries.
-    """
-    table = _difference(a, b, metric)
-    p = paired_permutation(a, b, metric=metric, n=n, seed=seed)
-    x, y, size = table
-    return Comparison(
-        float(x.mean() + y.sum() / size.sum()), _bca(table, n, level, seed), p
-    )
 
 
 def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -159,9 +125,9 @@ def _clusters(recall: Recall, metric: str) -> _Table:
     weight = np.array([100.0 if m == metric else 0.0 for m in _METRICS])
     if metric == "mR":
         weight[:] = 100 / len(_METRICS)
-    image = np.searchsorted(recall.images, recall.gt)
-    y = np.bincount(image, recall.t2i_hits @ weight[len(KS) :], len(recall.images))
-    size = np.bincount(image, minlength=len(recall.images))
+    images = len(recall.i2t_hits)
+    y = np.bincount(recall.gt, recall.t2i_hits @ weight[len(KS) :], images)
+    size = np.bincount(recall.gt, minlength=images)
     return recall.i2t_hits @ weight[: len(KS)], y, size
 
 
