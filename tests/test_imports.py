@@ -19,7 +19,7 @@ PACKAGE = Path(rsnb.__file__).parent
 FLOORS = [
     "errors files",
     "pairs words registry",
-    "images stores layouts cleaning readers hub world",
+    "images stores layouts readers hub world",
     "data",
     "vectors recall metrics stats",
     "checkpoints probes backbones pixels embed index",

@@ -15,19 +15,12 @@ from types import MappingProxyType
 
 import numpy as np
 
-from rsnb.cleaning import clean
 from rsnb.errors import DataError, DataProblems, FileCorruptError, Problem
-from rsnb.files import (
-    cache_dir,
-    fingerprint,
-    read_json,
-    receipt_path,
-    sha256_file,
-)
+from rsnb.files import cache_dir, fingerprint, read_json, receipt_path, sha256_file
 from rsnb.images import StoreReader
 from rsnb.layouts import Row
 from rsnb.pairs import Pairs
-from rsnb.readers import read_manifest
+from rsnb.readers import clean, read_manifest
 from rsnb.stores import locate
 
 __all__ = ["CARDS", "Pairs", "check_pixels", "load"]

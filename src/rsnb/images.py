@@ -10,7 +10,7 @@ import os
 import threading
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,26 +18,14 @@ from PIL import Image
 
 from rsnb.errors import DataError, FileCorruptError
 
-__all__ = [
-    "MAX_BYTES",
-    "MAX_PIXELS",
-    "UNREADABLE",
-    "StoreReader",
-    "decode_image",
-    "is_safe_name",
-]
+__all__ = ["MAX_BYTES", "StoreReader", "decode_image", "is_safe_name"]
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 40_000_000
-UNREADABLE = (  # what files, zips (encrypted: RuntimeError) and pyarrow raise
-    OSError,
-    KeyError,
-    RuntimeError,
-    ValueError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+# What files, zips (encrypted: RuntimeError) and pyarrow raise.
+UNREADABLE = (OSError, LookupError, RuntimeError, ValueError, zipfile.BadZipFile,
+              zlib.error)  # fmt: skip
 
 
 def is_safe_name(name: str) -> bool:
@@ -95,7 +83,7 @@ def decode_image(data: bytes, what: str = "image") -> Image.Image:
 class StoreReader:
     """Row → RGB image, from files, zip members or rows of parquet files.
 
-    Handles are kept per process and per thread, so a reader can be used from threads,
+    Handles are kept per process and thread, so a reader can be used from threads,
     after a fork, and pickled to workers.
 
     Args:
@@ -105,19 +93,15 @@ class StoreReader:
     """
 
     def __init__(self, where: Sequence[tuple[str, str] | None]) -> None:
-        self.__setstate__({"where": tuple(where)})
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave open handles behind when pickled."""
-        return {"where": self.where}
-
-    def __setstate__(self, state: Mapping[str, Any]) -> None:
-        """Start without handles."""
-        self.where: tuple[tuple[str, str] | None, ...] = state["where"]
-        self._local = threading.local()
+        self.where = tuple(where)
+        self._handles: dict[tuple[int, int, str], Any] = {}
         self._lock = threading.Lock()
         self._group: tuple[str, int] = ("", -1)
         self._column: Any = None
+
+    def __reduce__(self) -> tuple[type[StoreReader], tuple[Any, ...]]:
+        """Leave open handles behind when pickled."""
+        return StoreReader, (self.where,)
 
     def __call__(self, row: int) -> Image.Image:
         """Return the image of `row` as RGB."""
@@ -125,33 +109,24 @@ class StoreReader:
         if place is None:
             raise DataError(f"row {row} is known without pixels.")
         store, key = place
-        return decode_image(self.read(row), f"{store}:{key}")
-
-    def read(self, row: int) -> bytes:
-        """Return the encoded bytes of `row`, at most one byte over the limit."""
-        place = self.where[row]
-        if place is None:
-            raise DataError(f"row {row} is known without pixels.")
-        store, key = place
         try:
             if store.endswith(".parquet"):
-                return self._parquet_row(store, int(key))
-            if store.endswith(".zip"):
+                data = self._parquet_row(store, int(key))
+            elif store.endswith(".zip"):
                 with self._handle(store, zipfile.ZipFile).open(key) as f:
-                    return bytes(f.read(MAX_BYTES + 1))
-            with Path(store, key).open("rb") as f:
-                return f.read(MAX_BYTES + 1)
+                    data = f.read(MAX_BYTES + 1)
+            else:
+                with Path(store, key).open("rb") as f:
+                    data = f.read(MAX_BYTES + 1)
         except UNREADABLE as e:
             raise FileCorruptError(f"{store}:{key}: cannot be read ({e}).") from e
+        return decode_image(data, f"{store}:{key}")
 
     def _handle(self, store: str, opener: Any) -> Any:
-        """Return this process's and thread's handle on a store."""
-        if getattr(self._local, "pid", None) != os.getpid():
-            self._local.pid, self._local.handles = os.getpid(), {}
-        handles = self._local.handles
-        if store not in handles:
-            handles[store] = opener(store)
-        return handles[store]
+        mine = os.getpid(), threading.get_ident(), store
+        if mine not in self._handles:
+            self._handles[mine] = opener(store)
+        return self._handles[mine]
 
     def _parquet_row(self, store: str, row: int) -> bytes:
         """Return the bytes in one row; the last row group stays decoded.

@@ -1,22 +1,31 @@
-"""Tell a manifest's layout from its content, and read it.
+"""Tell a manifest's layout from its content, read it, and settle what it says.
 
-Explained in `book/own_data.md`. Only `*_caps.txt`, which has no marker inside, is known
-by its name.
+Explained in `book/own_data.md`. Captions are data: no control, bidi or zero-width
+character gets through, and no name leaves its folder.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import unicodedata
 import zlib
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rsnb.errors import Problem
+from rsnb.images import is_safe_name
 from rsnb.layouts import LAYOUTS, Row, read_text
 
-__all__ = ["read_manifest"]
+__all__ = ["clean", "read_manifest"]
+
+MAX_CAPTION = 2_000
+SPLITS = {s: s for s in ("train", "val", "test", "all")}
+SPLITS |= {"valid": "val", "validation": "val", "dev": "val", "restval": "train"}
+# Bidi controls and zero-width characters: invisible, and they reorder a page's text.
+HIDDEN = re.compile("[\u061c\u200b-\u200f\u2060\u202a-\u202e\u2066-\u2069\ufeff]")
 
 
 def _all(items: Iterable[Any], *keys: str) -> bool:
@@ -35,9 +44,8 @@ def _sniff(path: Path) -> tuple[str, Any]:
     text = read_text(path)
     if path.name.endswith("_caps.txt"):
         return "precomp text", text
-    head = text.lstrip()[:1]
     first = text.split("\n", 1)[0]
-    if head in ("{", "["):
+    if text.lstrip()[:1] in ("{", "["):
         try:
             doc = json.loads(text)
         except ValueError:
@@ -72,3 +80,72 @@ def read_manifest(path: Path, rel: str) -> tuple[str, list[Row], list[Problem]]:
         detail = f"{type(e).__name__}: {e}"
         return "", [], [Problem(rel, 0, "unreadable file", detail, "fetch it again")]
     return layout, rows, bad
+
+
+def clean(rows: Sequence[Row], layout: str, bad: list[Problem]) -> list[Row]:
+    """Return rows with settled ids, splits and captions; faults go to `bad`."""
+    names = _settle_names([str(r.image) for r in rows], layout)
+    seen: dict[str, Row] = {}
+    for row, name in zip(rows, names, strict=True):
+        fault: tuple[str, str, str] | None = None
+        if not is_safe_name(name) or "\ufffd" in name:
+            fault = "unsafe path", repr(row.image), "use a relative path, / between"
+        elif name in seen:
+            first = f"{name} is also at {seen[name].file}:{seen[name].line}"
+            fault = "duplicate id", first, "keep one entry, with all its captions"
+        elif row.split not in SPLITS:
+            known = "use train, val or test"
+            fault = "unknown split", f"{name}: {row.split!r}", known
+        elif not row.captions:
+            fault = "image without captions", name, "add captions or drop the image"
+        if fault:
+            bad.append(Problem(row.file, row.line, *fault))
+            continue
+        kept = []
+        for k, text in enumerate(row.captions):
+            line = row.lines[k] if k < len(row.lines) else row.line
+            text, fault = _clean_text(text)
+            if fault:
+                detail = f"caption {k + 1} of {name}{fault[1]}"
+                bad.append(Problem(row.file, line, fault[0], detail, fault[2]))
+            else:
+                kept.append(text)
+        row.image, row.split, row.captions = name, SPLITS[row.split], kept
+        seen[name] = row
+    return [row for row in seen.values() if row.captions]
+
+
+def _clean_text(text: object) -> tuple[str, tuple[str, str, str] | None]:
+    """Return a caption in NFC without control, bidi or zero-width characters."""
+    if not isinstance(text, str):
+        kind = type(text).__name__
+        return "", ("bad field", f" is {kind}, not text", "give a string")
+    if "\ufffd" in text or any("\ud800" <= c <= "\udfff" for c in text):
+        return "", ("encoding", " has bytes that are not UTF-8", "save as UTF-8")
+    text = "".join(" " if c in "\t\n\r\u2028\u2029" else c for c in text)
+    text = unicodedata.normalize("NFC", HIDDEN.sub("", text))
+    text = "".join(c for c in text if unicodedata.category(c) != "Cc").strip()
+    if not text:
+        return "", ("blank caption", " is empty", "write it or drop the line")
+    if len(text) > MAX_CAPTION:
+        return "", ("long caption", f" has {len(text):,} characters", "shorten it")
+    return text, None
+
+
+def _settle_names(names: Sequence[str], layout: str) -> list[str]:
+    """Return image paths relative to the data set.
+
+    Names are never cut to their last part. Two layouts carry a folder that is not
+    the data set's: HarMA's split folder (dropped if names stay distinct), and the
+    absolute or hub folder common to all rows of a CSV or parquet.
+    """
+    posix = [n.replace("\\", "/") if n[1:3] == ":\\" else n for n in names]
+    if layout == "HarMA JSON":
+        cut = [n.split("/", 1)[-1] if n.split("/")[0] in SPLITS else n for n in posix]
+        return cut if len(set(cut)) == len(set(posix)) else posix
+    absolute = [n.startswith("/") or n[1:2] == ":" for n in posix]
+    if posix and (all(absolute) or layout == "hub parquet"):
+        paths = [PurePosixPath("/" + n.lstrip("/")) for n in posix]
+        common = os.path.commonpath([str(p.parent) for p in paths])
+        return [str(p.relative_to(common)) for p in paths]
+    return posix
