@@ -68,7 +68,6 @@ def test_borrowed_pixels_and_rows_without(tmp_path):
     fx.write_zip(tmp_path / "rsicd" / "a.zip")
     pairs = load(root)
     assert pairs.has_pixels.tolist() == [True, True, False, True]
-    assert pairs.source["pixel_tiers"] == {"A": 1, "B": 2}
     want = np.asarray(fx.pixels(3))
     assert np.array_equal(np.asarray(pairs.with_pixels().image(2)), want)
     with pytest.raises(DataError, match="known without pixels"):

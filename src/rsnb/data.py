@@ -101,7 +101,6 @@ def load(name_or_path: str | Path, *, lenient: bool = False) -> Pairs:
         "files": shas,
         "sha256": fingerprint(shas, [(r.image, r.token) for r in rows]),
         "problems": dict(Counter(p.kind for p in bad)),
-        "pixel_tiers": dict(Counter(r.tier for r in rows if r.tier)),
     }
     return Pairs(
         name=name if name in CARDS else (root if "*" in path.name else path).stem,

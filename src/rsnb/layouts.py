@@ -12,7 +12,7 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -40,7 +40,6 @@ class Row:
         lines: line of each caption, where it differs.
         store: archive with the pixels, relative to the data folder; `""` = the folder.
         member: name inside `store`; `""` where the manifest does not say.
-        tier: how sure the link to borrowed pixels is, where the manifest says.
         place: (store, key) for `StoreReader`, once the pixels are found.
         token: content mark of the pixels: size and CRC, or size and mtime.
     """
@@ -54,7 +53,6 @@ class Row:
     lines: list[int] = field(default_factory=list)
     store: str = ""
     member: str = ""
-    tier: str = ""
     place: tuple[str, str] | None = None
     token: tuple[int, int] = (0, 0)
 
@@ -94,77 +92,67 @@ def _lines(text: str) -> list[str]:
     return lines[:-1] if lines[-1] == "" else lines
 
 
-def _karpathy(path: Path, rel: str, doc: Any) -> Read:
+def _each(rel: str, entries: Iterable[Any], read: Callable[[Any, int], Any]) -> Read:
+    """Return `read(entry, number)` of each entry; what it cannot take is a problem."""
     rows, bad = [], []
-    for i, entry in enumerate(doc["images"], 1):
+    for i, entry in enumerate(entries, 1):
         try:
-            texts = [s["raw"] for s in entry["sentences"]]
-            image = "/".join(filter(None, (entry.get("filepath"), entry["filename"])))
-            split = str(entry["split"])
-        except (KeyError, TypeError, AttributeError) as e:
-            bad.append(_field(rel, i, e))
-            continue
-        label = str(entry.get("class", ""))
-        rows.append(Row(image, texts, split, label, rel, i))
-    return rows, bad
+            rows.append(read(entry, i))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
+            detail, fix = f"{type(e).__name__}: {e}", "compare with the layout's page"
+            bad.append(Problem(rel, i, "bad field", detail, fix))
+    return [row for row in rows if row is not None], bad
+
+
+def _karpathy(path: Path, rel: str, doc: Any) -> Read:
+    def read(e: Any, i: int) -> Row:
+        texts = [s["raw"] for s in e["sentences"]]
+        image = "/".join(filter(None, (e.get("filepath"), e["filename"])))
+        return Row(image, texts, str(e["split"]), str(e.get("class", "")), rel, i)
+
+    return _each(rel, doc["images"], read)
 
 
 def _nwpu(path: Path, rel: str, doc: Any) -> Read:
-    rows, bad, i = [], [], 0
-    for label, entries in doc.items():
-        for entry in entries:
-            i += 1
-            try:
-                texts = [v for k, v in entry.items() if k.startswith("raw")]
-                image, split = f"{label}/{entry['filename']}", str(entry["split"])
-            except (KeyError, TypeError, AttributeError) as e:
-                bad.append(_field(rel, i, e))
-                continue
-            rows.append(Row(image, texts, split, label, rel, i))
-    return rows, bad
+    def read(item: Any, i: int) -> Row:
+        label, e = item
+        texts = [v for k, v in e.items() if k.startswith("raw")]
+        return Row(f"{label}/{e['filename']}", texts, str(e["split"]), label, rel, i)
+
+    return _each(rel, ((c, e) for c, entries in doc.items() for e in entries), read)
 
 
 def _harma(path: Path, rel: str, doc: Any) -> Read:
-    rows: list[Row] = []
     seen: dict[str, Row] = {}
-    bad = []
-    for i, entry in enumerate(doc, 1):
-        try:
-            image, texts = entry["image"], entry["caption"]
-            label = str(entry.get("label_name", ""))
-        except (KeyError, TypeError, AttributeError) as e:
-            bad.append(_field(rel, i, e))
-            continue
+
+    def read(e: Any, i: int) -> Row | None:
+        image, texts, label = e["image"], e["caption"], str(e.get("label_name", ""))
         if isinstance(texts, str) and image in seen:
             seen[image].captions.append(texts)
             seen[image].lines.append(i)
-            continue
-        many = texts if isinstance(texts, list) else [texts]
-        row = Row(image, list(many), split_of(path), label, rel, i, [i] * len(many))
-        rows.append(row)
+            return None
+        many = list(texts) if isinstance(texts, list) else [texts]
+        row = Row(image, many, split_of(path), label, rel, i, [i] * len(many))
         if isinstance(texts, str):
             seen[image] = row
-    return rows, bad
+        return row
+
+    return _each(rel, doc, read)
 
 
 def _jsonl(path: Path, rel: str, doc: Any) -> Read:
-    rows, bad = [], []
-    for i, line in enumerate(_lines(doc), 1):
-        try:
-            e = json.loads(line)
-            row = Row(e["image"], e["captions"], e["split"], e.get("class", ""), rel, i)
-            if "rsicd_zip" in e:  # RSITMD: its pixels lie in RSICD's archives
-                row.store, row.member = f"../rsicd/{e['rsicd_zip']}", e["rsicd_image"]
-                row.tier = str(e.get("map_tier", ""))
-            elif "zip" in e:
-                row.store, row.member = e["zip"], e["image"]
-            elif "image_here" in e:
-                row.member = e["image_here"]
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
-            bad.append(_field(rel, i, err))
-            continue
-        rows.append(row)
-    return rows, bad
+    def read(line: str, i: int) -> Row:
+        e = json.loads(line)
+        row = Row(e["image"], e["captions"], e["split"], e.get("class", ""), rel, i)
+        if "rsicd_zip" in e:  # RSITMD: its pixels lie in RSICD's archives
+            row.store, row.member = f"../rsicd/{e['rsicd_zip']}", e["rsicd_image"]
+        elif "zip" in e:
+            row.store, row.member = e["zip"], e["image"]
+        elif "image_here" in e:
+            row.member = e["image_here"]
+        return row
+
+    return _each(rel, _lines(doc), read)
 
 
 def _csv(path: Path, rel: str, doc: Any) -> Read:
@@ -224,26 +212,21 @@ def _parquet(path: Path, rel: str, doc: Any) -> Read:
 
     table = pq.read_table(path, columns=["filename", "captions"])
     columns = table.column("filename").to_pylist(), table.column("captions").to_pylist()
-    rows = []
+    split, rows = split_of(path), []
     for i, (name, texts) in enumerate(zip(*columns, strict=True)):
-        row = Row(name, texts or [], split_of(path), "", rel, i + 1)
-        row.place = (str(path), str(i))
-        rows.append(row)
+        place = str(path), str(i)
+        rows.append(Row(name, texts or [], split, "", rel, i + 1, place=place))
     return rows, []
 
 
-def _field(rel: str, line: int, error: Exception) -> Problem:
-    detail = f"{type(error).__name__}: {error}"
-    return Problem(rel, line, "bad field", detail, "compare with the layout's page")
-
-
-_READERS: dict[str, Callable[[Path, str, Any], Read]] = {
-    "captions.jsonl": _jsonl,
-    "hub parquet": _parquet,
-    "Karpathy JSON": _karpathy,
-    "NWPU JSON": _nwpu,
-    "HarMA JSON": _harma,
-    "precomp text": _precomp,
-    "filename,title CSV": _csv,
-}
-LAYOUTS: Mapping[str, Callable[[Path, str, Any], Read]] = MappingProxyType(_READERS)
+LAYOUTS: Mapping[str, Callable[[Path, str, Any], Read]] = MappingProxyType(
+    {
+        "captions.jsonl": _jsonl,
+        "hub parquet": _parquet,
+        "Karpathy JSON": _karpathy,
+        "NWPU JSON": _nwpu,
+        "HarMA JSON": _harma,
+        "precomp text": _precomp,
+        "filename,title CSV": _csv,
+    }
+)

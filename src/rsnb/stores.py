@@ -19,10 +19,11 @@ __all__ = ["list_folder", "list_zip", "locate"]
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp")
 MAX_MEMBERS = 200_000
-Place = tuple[str, str, tuple[int, int]]  # store, key, (bytes, CRC or mtime)
+Shelf = dict[str, tuple[int, int]]  # name -> (bytes, CRC or mtime)
+Place = tuple[str, str, tuple[int, int]]  # store, name, the same
 
 
-def list_folder(root: Path, depth: int = 4) -> dict[str, tuple[int, int]]:
+def list_folder(root: Path, depth: int = 4) -> Shelf:
     """Return relative path → (bytes, mtime ns) of image files, `depth` levels down."""
     found = {}
     for folder, dirs, names in os.walk(root):
@@ -37,7 +38,7 @@ def list_folder(root: Path, depth: int = 4) -> dict[str, tuple[int, int]]:
     return found
 
 
-def list_zip(path: Path) -> dict[str, tuple[int, int]]:
+def list_zip(path: Path) -> Shelf:
     """Return member → (bytes, CRC-32) of the image files in a zip.
 
     Raises:
@@ -73,29 +74,26 @@ def locate(rows: Iterable[Row], root: Path, bad: list[Problem]) -> list[Row]:
     loose = {} if stated else _search({row.image for row in rows}, root, bad)
     if not stated and not loose:
         return rows
-    shelves: dict[str, dict[str, tuple[int, int]] | None] = {}
+    stores = sorted({row.store for row in rows if row.member})
+    shelves = {store: _shelf(store, root, bad) for store in stores}
     kept = []
     for row in rows:
-        if stated and not row.member:
-            kept.append(row)
-            continue
+        places = loose.get(row.image, [])
         if stated:
-            if row.store not in shelves:
-                shelves[row.store] = _shelf(row.store, root, bad)
+            if not row.member:
+                kept.append(row)
+                continue
             shelf = shelves[row.store]
             if shelf is None:  # the archive stands in the table once, not its rows
                 continue
-            store = os.path.normpath(root / row.store) if row.store else str(root)
-            hit = row.member in shelf
-            places = [(store, row.member, shelf[row.member])] if hit else []
-        else:
-            places = loose.get(row.image, [])
+            at = os.path.normpath(root / row.store)
+            if row.member in shelf:
+                places = [(at, row.member, shelf[row.member])]
         if len(places) == 1 and 0 < places[0][2][0] <= MAX_BYTES:
             row.place, row.token = places[0][:2], places[0][2]
             kept.append(row)
             continue
-        kind, detail, fix = _fault(row, places)
-        bad.append(Problem(row.file, row.line, kind, detail, fix))
+        bad.append(Problem(row.file, row.line, *_fault(row, places)))
     return kept
 
 
@@ -110,9 +108,7 @@ def _fault(row: Row, places: list[Place]) -> tuple[str, str, str]:
     return "missing image", f"{what} is not there", "restore it, or drop the row"
 
 
-def _shelf(
-    store: str, root: Path, bad: list[Problem]
-) -> dict[str, tuple[int, int]] | None:
+def _shelf(store: str, root: Path, bad: list[Problem]) -> Shelf | None:
     """Return what a stated store holds, or None after noting that it is unreadable."""
     try:
         return list_zip(root / store) if store else list_folder(root)
@@ -130,7 +126,7 @@ def _search(
     The longest match of a path wins, and two places for one image are a fault: a bare
     name is never matched to one of several files.
     """
-    depth = max(name.count("/") for name in wanted) + 3 if wanted else 1
+    depth = max((name.count("/") for name in wanted), default=0) + 3
     shelves = {"": list_folder(root, depth)}
     for path in sorted(root.glob("*.zip")):
         shelves[path.name] = _shelf(path.name, root, bad) or {}
@@ -138,9 +134,7 @@ def _search(
     for store, files in shelves.items():
         for key, token in files.items():
             parts = key.split("/")
-            for cut in range(min(3, len(parts))):
-                name = "/".join(parts[cut:])
-                if name in wanted:
-                    found[name].append((str(root / store), key, token))
-                    break
+            tails = ("/".join(parts[cut:]) for cut in range(min(3, len(parts))))
+            if name := next((t for t in tails if t in wanted), None):
+                found[name].append((str(root / store), key, token))
     return found
