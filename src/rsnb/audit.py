@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,7 @@ class CaptionFacts:
         recurring: captions that belong, word for word, to more than one image.
         few_distinct: images with fewer than 5 distinct captions.
         conflicts: images whose captions name another class, see `conflicts`.
-        words: mean, median and longest caption in words.
+        words_mean: mean length of a caption in words; likewise median and max.
         ceiling: best recall in percent that repeats leave, see `Ceiling.as_dict`.
     """
 
@@ -60,24 +60,24 @@ class CaptionFacts:
     recurring: int
     few_distinct: int
     conflicts: int
-    words: tuple[float, float, int]
-    ceiling: Mapping[str, float] = field(default_factory=dict)
+    words_mean: float
+    words_median: float
+    words_max: int
+    ceiling: Mapping[str, float]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the facts, JSON-able."""
-        mean, median, longest = self.words
-        lengths = {"words_mean": mean, "words_median": median, "words_max": longest}
-        flat = {k: v for k, v in asdict(self).items() if k not in ("words", "ceiling")}
-        return {**flat, **lengths, **self.ceiling}
+        flat = asdict(self)
+        return flat | flat.pop("ceiling")
 
 
 @dataclass(frozen=True)
 class Leak:
-    """Captions of one split that stand, word for word, in another.
+    """Captions of one split (`name/split`) that stand, word for word, in another.
 
     Attributes:
-        split: the split asked about, as `name/split`.
-        found_in: where its captions were looked for, as `name/split`.
+        split: the split asked about.
+        found_in: where its captions were looked for.
         captions: how many of its captions were found.
         images: how many of its images have one of them.
         of_captions: its number of captions.
@@ -89,10 +89,6 @@ class Leak:
     images: int
     of_captions: int
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the counts, JSON-able."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class AuditReport:
@@ -103,14 +99,14 @@ class AuditReport:
 
     def __str__(self) -> str:
         """Return both tables as text, one column a split."""
-        facts_ = self.table().round(2).T.to_string(header=False)
-        return f"{facts_}\n\n{self.leak_table().to_string(index=False)}"
+        table = self.table().round(2).T.to_string(header=False)
+        return f"{table}\n\n{self.leak_table().to_string(index=False)}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything, JSON-able."""
         return {
             "splits": [s.as_dict() for s in self.splits],
-            "leaks": [leak.as_dict() for leak in self.leaks],
+            "leaks": [asdict(leak) for leak in self.leaks],
         }
 
     def table(self) -> pd.DataFrame:
@@ -123,7 +119,7 @@ class AuditReport:
         """Return one row for each pair of splits that was compared."""
         import pandas as pd
 
-        return pd.DataFrame([leak.as_dict() for leak in self.leaks])
+        return pd.DataFrame([asdict(leak) for leak in self.leaks])
 
 
 def _key(text: str) -> str:
@@ -153,7 +149,9 @@ def caption_facts(pairs: Pairs) -> CaptionFacts:
         recurring=ceiling.recurring,
         few_distinct=sum(len(texts) < 5 for texts in mine.values()),
         conflicts=len(conflicts(pairs)),
-        words=(float(np.mean(words)), float(np.median(words)), max(words)),
+        words_mean=float(np.mean(words)),
+        words_median=float(np.median(words)),
+        words_max=max(words),
         ceiling=ceiling.as_dict(),
     )
 

@@ -24,7 +24,6 @@ __all__ = [
     "Duplicates",
     "caption_matches",
     "image_prints",
-    "match_agreement",
     "near_duplicates",
 ]
 
@@ -32,6 +31,7 @@ __all__ = [
 TURNS = (None, *Image.Transpose)
 SIDE = 32  # the side to which imagehash.phash shrinks an image
 BLOCK = 512
+MIN_CORR = 0.75  # of what hashes do not see; re-encoded scenes have > 0.85
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,6 @@ def near_duplicates(
     b: Pairs | None = None,
     *,
     radius: int = 10,
-    min_corr: float = 0.75,
-    turns: bool = True,
 ) -> Duplicates:
     """Return pairs of images that are the same scene re-encoded, resized or turned.
 
@@ -105,14 +103,12 @@ def near_duplicates(
         a: images with pixels.
         b: a second set; without it, pairs inside `a`, each once.
         radius: largest number of differing bits, 0 to 64.
-        min_corr: smallest correlation of that detail; re-encoded scenes have > 0.85.
-        turns: also compare the 7 turns and mirrors of `a`.
     """
     pa = image_prints(a)
     pb = pa if b is None else image_prints(b)
     found: dict[tuple[int, int], tuple[int, int]] = {}
     for start in range(0, len(a), BLOCK):
-        for k in range(len(TURNS) if turns else 1):
+        for k in range(len(TURNS)):
             block = pa["hash"][start : start + BLOCK, k]
             apart = np.bitwise_count(block[:, None] ^ pb["hash"][None, :, 0])
             for i, j in np.argwhere(apart <= radius):
@@ -120,7 +116,7 @@ def near_duplicates(
                 if b is None and pair[0] >= pair[1]:
                     continue
                 better = int(apart[i, j]) < found.get(pair, (65, 0))[0]
-                if better and _same(pa["thumb"][pair[0]], pb["thumb"][j], k, min_corr):
+                if better and _same(pa["thumb"][pair[0]], pb["thumb"][j], k):
                     found[pair] = int(apart[i, j]), k
     rows = [(i, j, d, k) for (i, j), (d, k) in sorted(found.items())]
     table = np.array(rows, np.int64).reshape(-1, 4)
@@ -130,12 +126,12 @@ def near_duplicates(
     return Duplicates(i, j, distance, turn, splits)
 
 
-def _same(a: np.ndarray, b: np.ndarray, turn: int, min_corr: float) -> bool:
+def _same(a: np.ndarray, b: np.ndarray, turn: int) -> bool:
     way = TURNS[turn]
     turned = a if way is None else np.asarray(Image.fromarray(a).transpose(way))
     x, y = _detail(turned), _detail(b)
     scale = float(np.sqrt((x @ x) * (y @ y)))
-    return scale > 0 and float(x @ y) / scale >= min_corr
+    return scale > 0 and float(x @ y) / scale >= MIN_CORR
 
 
 def _detail(thumb: np.ndarray) -> np.ndarray:
@@ -219,29 +215,3 @@ def _bags(pairs: Pairs, vocab: dict[str, int]) -> Any:
 def _unit(bags: Any) -> Any:
     norm = np.sqrt(np.asarray(bags.multiply(bags).sum(1)).ravel())
     return sparse.diags(1 / np.maximum(norm, 1e-12)) @ bags
-
-
-def match_agreement(
-    found: Mapping[str, str], known: Mapping[str, tuple[str, str]]
-) -> dict[str, float]:
-    """Compare matches with a list of known ones, in percent.
-
-    Args:
-        found: id → id.
-        known: id → (id, tier).
-
-    Returns:
-        `precision` over all found, `precision_listed` over those whose first id the
-        list knows, `recall`, and `recall_<tier>`.
-    """
-    right = {k for k, v in found.items() if k in known and known[k][0] == v}
-    tiers = Counter(tier for _, tier in known.values())
-    hits = Counter(known[k][1] for k in right)
-    listed = sum(k in known for k in found)
-    out = {
-        "found": float(len(found)),
-        "precision": 100 * len(right) / max(1, len(found)),
-        "precision_listed": 100 * len(right) / max(1, listed),
-        "recall": 100 * len(right) / max(1, len(known)),
-    }
-    return out | {f"recall_{t}": 100 * hits[t] / n for t, n in sorted(tiers.items())}
