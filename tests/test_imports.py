@@ -26,7 +26,7 @@ FLOORS = [
     "augment batches losses runstate train duplicates audit",
     "report plots",
     "recipes assets survey",
-    "parameters profiles pages runner book",
+    "profiles pages runner book",
     "cli __main__",
 ]
 FLOOR = {name: i for i, row in enumerate(FLOORS) for name in row.split()}

@@ -9,8 +9,14 @@ import pytest
 from rsnb import pages, profiles
 from rsnb.cli import main
 from rsnb.errors import DataError, ParameterError, ResourceError
-from rsnb.pages import check_pair, find_pages
-from rsnb.parameters import bind, defaults, parse_settings, typed
+from rsnb.pages import (
+    bind,
+    check_pair,
+    defaults,
+    find_pages,
+    parse_settings,
+    typed,
+)
 from rsnb.runner import CellError, run
 
 WORLD = profiles.PROFILES["world"]

@@ -18,8 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from rsnb.errors import RsnbError, StalePageError
 from rsnb.files import fingerprint, read_json, sha256_file, write_json
-from rsnb.pages import check_pair, executed, find_pages, inputs, stale
-from rsnb.parameters import bind
+from rsnb.pages import bind, check_pair, executed, find_pages, inputs, stale
 from rsnb.profiles import PROFILES
 
 __all__ = ["BuildError", "build", "check_html", "stage"]

@@ -64,7 +64,7 @@ def _dispatch(args: argparse.Namespace, rest: list[str]) -> int:
     match args.command:
         case "run":
             from rsnb import profiles
-            from rsnb.parameters import parse_settings
+            from rsnb.pages import parse_settings
             from rsnb.runner import run
 
             run(

@@ -31,6 +31,7 @@ __all__ = [
     "receipt_path",
     "sha256_bytes",
     "sha256_file",
+    "tree_digest",
     "write_bytes",
     "write_json",
     "write_with_receipt",
@@ -68,6 +69,17 @@ def fingerprint(*parts: Any) -> str:
             h.update(json.dumps(part, sort_keys=True, default=str).encode())
         h.update(b"\0")
     return h.hexdigest()
+
+
+def tree_digest(folder: Path, *skip: str) -> str:
+    """Return a sha256 over the names and content of all files below a folder."""
+    out = {"__pycache__", *skip}
+    files = [
+        (p.relative_to(folder).as_posix(), sha256_file(p))
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and not set(p.relative_to(folder).parts) & out
+    ]
+    return fingerprint(files)
 
 
 def write_bytes(path: str | Path, data: bytes) -> Path:

@@ -1,32 +1,34 @@
-"""Pages: the notebooks, and what each executed copy was made from.
+"""Pages: the notebooks, their parameters, and what each executed copy was made from.
 
 Explained in `book/how_to_run.md`. A page is a pair `notebooks/NN_x.{py,ipynb}` without
 outputs. Its executed copy in `build/run/<profile>/` stands as long as every input has
-the digest that its manifest states.
+the digest that its manifest states. Parameters are checked before a kernel starts:
+papermill only warns about an unknown name, and reads `007` as 7.
 """
 
 from __future__ import annotations
 
+import ast
+import difflib
+import math
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rsnb.errors import DataError, ParameterError, RsnbError
-from rsnb.files import cache_dir, fingerprint, read_json, sha256_file
-from rsnb.parameters import Scalar, nearest
+from rsnb.files import cache_dir, fingerprint, read_json, sha256_file, tree_digest
 from rsnb.profiles import PROFILES, Profile
 
 __all__ = [
-    "check_pair",
-    "executed",
-    "find_pages",
-    "inputs",
-    "stale",
-]
+    "bind", "check_pair", "defaults", "executed", "find_pages", "inputs",
+    "parse_settings", "stale", "typed",
+]  # fmt: skip
 
 PACKAGE = Path(__file__).parent
+Scalar = bool | int | float | str
 
 
 def find_pages(root: Path, only: Sequence[str] = ()) -> list[Path]:
@@ -47,7 +49,8 @@ def find_pages(root: Path, only: Sequence[str] = ()) -> list[Path]:
         hits = [p for p in found if p.stem == want or p.stem.split("_")[0] == want]
         if not hits:
             raise ParameterError(
-                f"--only {want}: no such page." + nearest(want, [p.stem for p in found])
+                f"--only {want}: no such page."
+                + _nearest(want, [p.stem for p in found])
             )
         chosen += hits
     return [p for p in found if p in chosen] if only else found
@@ -80,15 +83,106 @@ def check_pair(notebook: Path) -> None:
             )
 
 
-def _tree(folder: Path, *skip: str) -> str:
-    """Return a digest of all files below a folder, names and content."""
-    skip += ("__pycache__",)
-    files = [
-        (p.relative_to(folder).as_posix(), sha256_file(p))
-        for p in sorted(folder.rglob("*"))
-        if p.is_file() and not set(p.relative_to(folder).parts) & set(skip)
-    ]
-    return fingerprint(files)
+def _nearest(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"{hint} Known: {', '.join(known) or 'none'}."
+
+
+def defaults(notebook: Path) -> dict[str, Scalar]:
+    """Return the parameters of a notebook, name → default.
+
+    Raises:
+        ParameterError: no cell tagged `parameters`, a default that is no flat scalar,
+            or no parameter `profile`.
+    """
+    import papermill
+
+    out: dict[str, Scalar] = {}
+    for name, p in papermill.inspect_notebook(str(notebook)).items():
+        try:
+            value = ast.literal_eval(p["default"])
+        except (SyntaxError, ValueError):
+            value = None
+        if not isinstance(value, bool | int | float | str):
+            raise ParameterError(
+                f"{notebook.name}: parameter {name} = {p['default']} is no int, float, "
+                "bool or str."
+            )
+        out[name] = value
+    if not isinstance(out.get("profile"), str):
+        raise ParameterError(
+            f"{notebook.name} needs one cell tagged `parameters` that sets `profile`."
+        )
+    return out
+
+
+def parse_settings(pairs: Sequence[str]) -> dict[str, str]:
+    """Return `name=value` strings as a dict.
+
+    Raises:
+        ParameterError: no `=`, no name, a repeated name, or `profile`.
+    """
+    out: dict[str, str] = {}
+    for pair in pairs:
+        name, eq, value = pair.partition("=")
+        if not eq or not name.isidentifier():
+            raise ParameterError(f"--set {pair!r}: write name=value.")
+        if name in out:
+            raise ParameterError(f"--set {name}: given twice.")
+        if name == "profile":
+            raise ParameterError("--set profile: use --profile.")
+        out[name] = value
+    return out
+
+
+def typed(name: str, text: str, default: Scalar) -> Scalar:
+    """Return `text` in the type of `default`.
+
+    Numbers are decimal and finite, without leading zeros; booleans `true` or `false`.
+
+    >>> typed("seed", "7", 0), typed("lr", "1e-3", 0.1), typed("quick", "true", False)
+    (7, 0.001, True)
+
+    Raises:
+        ParameterError: the text is no such value.
+    """
+    if isinstance(default, str):
+        return text
+    if isinstance(default, bool):
+        if text.lower() in ("true", "false"):
+            return text.lower() == "true"
+    elif isinstance(default, int):
+        if re.fullmatch(r"-?(0|[1-9][0-9]*)", text):
+            return int(text)
+    elif re.fullmatch(r"-?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?", text):
+        if math.isfinite(float(text)):
+            return float(text)
+    kind = type(default).__name__
+    raise ParameterError(f"--set {name}={text}: expected {kind}, such as {default!r}.")
+
+
+def bind(
+    notebooks: Sequence[Path], profile: str, settings: Mapping[str, str]
+) -> dict[Path, dict[str, Scalar]]:
+    """Return, for each notebook, the parameters that differ from its defaults.
+
+    Raises:
+        ParameterError: a setting that no notebook knows, or of the wrong type.
+    """
+    known = {nb: defaults(nb) for nb in notebooks}
+    names = sorted({n for d in known.values() for n in d} - {"profile"})
+    for name in settings:
+        if name not in names:
+            raise ParameterError(
+                f"--set {name}: no such parameter." + _nearest(name, names)
+            )
+    out = {}
+    for nb, has in known.items():
+        want: dict[str, Scalar] = {"profile": profile}
+        want |= {n: typed(n, v, has[n]) for n, v in settings.items() if n in has}
+        out[nb] = {n: v for n, v in want.items() if v != has[n]}
+    return out
 
 
 def _data(which: Profile) -> str:
@@ -121,9 +215,9 @@ def inputs(
     """Return, for each notebook, digests of all that its run depends on."""
     lock = root / "requirements.lock"
     shared = {
-        "code": _tree(PACKAGE, "weights"),
-        "weights": _tree(PACKAGE / "weights"),
-        "receipts": _tree(root / "book" / "results"),
+        "code": tree_digest(PACKAGE, "weights"),
+        "weights": tree_digest(PACKAGE / "weights"),
+        "receipts": tree_digest(root / "book" / "results"),
         "lock": sha256_file(lock) if lock.is_file() else "none",
         "python": f"{sys.version_info.major}.{sys.version_info.minor}",
         "data": _data(which),

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from rsnb.errors import ParameterError
-from rsnb.files import fingerprint, read_json, sha256_file, write_json
+from rsnb.files import read_json, tree_digest, write_json
 
 __all__ = [
     "code_digest",
@@ -43,12 +43,8 @@ def root() -> Path:
 
 
 def code_digest() -> str:
-    """Return one sha256 over every Python file of the package."""
-    here = Path(__file__).parent
-    files = sorted(here.rglob("*.py"))
-    return fingerprint(
-        [(p.relative_to(here).as_posix(), sha256_file(p)) for p in files]
-    )
+    """Return one sha256 over the code of the package."""
+    return tree_digest(Path(__file__).parent, "weights")
 
 
 def _plain(value: Any) -> Any:

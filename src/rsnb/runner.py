@@ -16,8 +16,7 @@ from typing import Any
 
 from rsnb.errors import ParameterError, ResourceError, RsnbError
 from rsnb.files import sha256_file, write_bytes, write_json
-from rsnb.pages import check_pair, executed, find_pages, inputs, stale
-from rsnb.parameters import bind
+from rsnb.pages import bind, check_pair, executed, find_pages, inputs, stale
 from rsnb.profiles import Profile
 
 __all__ = ["CellError", "run"]
