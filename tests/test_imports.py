@@ -22,7 +22,7 @@ FLOORS = [
     "images stores layouts readers hub world",
     "data",
     "vectors recall metrics stats",
-    "checkpoints probes backbones pixels embed index",
+    "checkpoints backbones pixels embed index",
     "augment batches losses runstate train duplicates audit",
     "report plots",
     "recipes assets survey",

@@ -22,7 +22,7 @@ from open_clip.transformer import QuickGELU
 from safetensors.torch import save as st_save
 from torch import Tensor, nn
 
-from rsnb.checkpoints import locate, read_weights
+from rsnb.checkpoints import check_probe, locate, probe, read_weights
 from rsnb.errors import BackboneError
 from rsnb.files import (
     cache_dir,
@@ -31,7 +31,6 @@ from rsnb.files import (
     sha256_bytes,
     write_with_receipt,
 )
-from rsnb.probes import check_probe, probe
 from rsnb.registry import REGISTRY, Entry
 from rsnb.words import WordTokenizer
 

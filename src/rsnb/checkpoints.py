@@ -1,13 +1,18 @@
 """Weight files: find or fetch them, verify them, and read tensors, never code.
 
-Explained in `book/own_data.md`. A `.pt` becomes safetensors once, in the cache.
+Explained in notebook 00 and `book/own_data.md`. A `.pt` becomes safetensors once, in
+the cache. A checkpoint loads without a word with the wrong GELU or mean, but then its
+embedding of a fixed picture and a fixed caption, the probe, differs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import huggingface_hub
+import numpy as np
 import open_clip
 from safetensors import SafetensorError
 from safetensors.torch import load as st_load
@@ -25,7 +30,9 @@ from rsnb.files import (
 )
 from rsnb.registry import Entry
 
-__all__ = ["locate", "read_weights"]
+__all__ = ["check_probe", "locate", "probe", "read_weights"]
+
+PROBE_TOLERANCE = 1e-4  # a wrong GELU or mean moves unit vectors by 1e-3 and more
 
 
 def read_weights(path: Path, sha256: str | None) -> tuple[dict[str, Tensor], str]:
@@ -80,3 +87,41 @@ def locate(entry: Entry) -> Path:
                 f"({type(e).__name__}). Go online once, or pass a local path."
             ) from e
     return Path(entry.weights)
+
+
+class _Encoder(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def entry(self) -> Entry: ...
+    def encode_images(self, images: np.ndarray) -> np.ndarray: ...
+    def encode_texts(self, texts: Sequence[str]) -> np.ndarray: ...
+
+
+def probe(backbone: _Encoder) -> tuple[float, ...]:
+    """Return 16 numbers that pin weights, activation, resize and normalisation.
+
+    The first 8 values of the embedding of a fixed 96-pixel pattern, then of a fixed
+    caption.
+    """
+    y, x = np.mgrid[:96, :96]
+    planes = [(3 * x + y) % 256, (x * y) % 256, (x // 12 + y // 8) % 2 * 200]
+    image = np.stack(planes, -1).astype(np.uint8)[None]
+    img = backbone.encode_images(image)[0, :8]
+    txt = backbone.encode_texts(["two white planes are parked near a long road"])
+    return tuple(round(float(v), 6) for v in (*img, *txt[0, :8]))
+
+
+def check_probe(backbone: _Encoder) -> None:
+    """Raise `BackboneError` if the probe is not the one that the entry stores."""
+    want = backbone.entry.probe
+    if want is None:
+        return
+    gap = float(np.abs(np.subtract(probe(backbone), want)).max())
+    if not gap <= PROBE_TOLERANCE:
+        raise BackboneError(
+            f"{backbone.name}: its probe differs by {gap:.4f} from the stored one "
+            f"(allowed {PROBE_TOLERANCE}). Weights, activation "
+            f"({backbone.entry.activation}) or normalisation are not those of the "
+            "checkpoint; load it with the values that its entry states."
+        )

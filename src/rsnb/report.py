@@ -11,9 +11,10 @@ import datetime
 import html
 import os
 import platform
+import re
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -59,27 +60,14 @@ def _plain(value: Any) -> Any:
 
 
 def _hardware() -> str:
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
+    name, info = platform.machine(), Path("/proc/cpuinfo")
     if info.is_file():
-        lines = info.read_text("utf-8", "replace").splitlines()
-        name = next(
-            (x.split(":", 1)[1].strip() for x in lines if "model name" in x), name
-        )
+        found = re.search(r"model name\s*:\s*(.+)", info.read_text("utf-8", "replace"))
+        name = found.group(1) if found else name
     torch = sys.modules.get("torch")
     gpu = torch is not None and torch.cuda.is_available()
     extra = f", {torch.cuda.get_device_name()}" if torch is not None and gpu else ""
     return f"{os.cpu_count()} x {name}{extra}"
-
-
-def _versions() -> dict[str, str]:
-    out = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            out[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return out
 
 
 def record(
@@ -110,7 +98,8 @@ def record(
         "made": {
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
             "hardware": _hardware(),
-            "versions": _versions(),
+            "versions": {"python": platform.python_version()}
+            | {name: version(name) for name in _PACKAGES},
         },
     }
     return write_json(path or root() / "book" / "results" / f"{name}.json", facts)

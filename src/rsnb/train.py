@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -99,7 +98,6 @@ def fit(
     *,
     folder: Path | None = None,
     max_steps: int | None = None,
-    on_eval: Callable[[dict[str, float]], None] | None = None,
 ) -> FitResult:
     """Train a copy of `start` with InfoNCE and keep the best validation weights.
 
@@ -113,7 +111,6 @@ def fit(
         cfg: see `TrainConfig`.
         folder: keep `state.safetensors` and `log.jsonl` here, and resume from them.
         max_steps: stop (resumably) after this many steps of this sitting.
-        on_eval: called with each log entry, for pages that draw as it trains.
 
     Raises:
         ParameterError: the folder holds a run with other settings or data.
@@ -200,8 +197,6 @@ def fit(
                 state.best = {k: v.clone() for k, v in state.mean.items()}
             log.append(entry)
             bar.set_postfix(val_mR=f"{entry['val_mR']:.1f}")
-            if on_eval:
-                on_eval(entry)
         losses = []
         save(epoch + 1, 0)
     bar.close()

@@ -64,10 +64,3 @@ class WordTokenizer:
             ids = [index.get(w, UNK) for w in split_words(text)][: self.context - 2]
             row[: len(ids) + 2] = [start, *ids, end]
         return out
-
-    def share_cut(self, texts: Sequence[str]) -> float:
-        """Return the share of captions (0 to 1) that do not fit in `context`."""
-        if not texts:
-            return 0.0
-        cut = sum(len(split_words(t)) > self.context - 2 for t in texts)
-        return cut / len(texts)
