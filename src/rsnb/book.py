@@ -56,9 +56,8 @@ def stage(root: Path) -> Path:
         )
     site = root / "build" / "site"
     shutil.rmtree(site, ignore_errors=True)
-    shutil.copytree(
-        root / "book", site / "book", ignore=shutil.ignore_patterns("results")
-    )
+    keep_out = shutil.ignore_patterns("results")
+    shutil.copytree(root / "book", site / "book", ignore=keep_out)
     shutil.copy2(root / "_config.yml", site)
     (site / "notebooks").mkdir()
     for path in done.values():
@@ -89,12 +88,9 @@ def build(root: Path) -> Path:
     command = ["build", str(site), "--toc", str(site / "book" / "_toc.yml")]
     command += ["--path-output", str(root / "build"), "-W", "-n", "--keep-going", "-q"]
     done = subprocess.run(
-        [sys.executable, "-c", code, *command],
-        check=False,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+        [sys.executable, "-c", code, *command], check=False, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
     if done.returncode or not index.is_file():
         raise BuildError(f"Jupyter Book failed:\n{done.stdout[-6000:]}")
     problems = list(check_html(out / "html", root))
@@ -109,11 +105,7 @@ def check_html(html: Path, root: Path) -> Iterator[str]:
 
     Looked for: no H1; a launch link that Colab cannot open; a link, anchor or image
     inside the book that leads nowhere; empty or pending glue; markup that was not
-    rendered; a path of this machine.
-
-    Args:
-        html: folder of the built pages.
-        root: repository root, whose path must not show.
+    rendered; the path `root` of this machine.
     """
     from bs4 import BeautifulSoup
 
@@ -157,11 +149,7 @@ def _broken(
     target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
     if not target.is_relative_to(html.resolve()) or not target.exists():
         return f"broken link {url}"
-    ids = anchors.get(target, set())
-    if (
-        parts.fragment
-        and target.suffix == ".html"
-        and unquote(parts.fragment) not in ids
-    ):
+    ids = anchors.get(target)  # of a page of ours
+    if parts.fragment and ids is not None and unquote(parts.fragment) not in ids:
         return f"no such anchor {url}"
     return None

@@ -20,12 +20,7 @@ from rsnb.files import cached_arrays, fingerprint
 from rsnb.pairs import Pairs
 from rsnb.words import split_words
 
-__all__ = [
-    "Duplicates",
-    "caption_matches",
-    "image_prints",
-    "near_duplicates",
-]
+__all__ = ["Duplicates", "caption_matches", "image_prints", "near_duplicates"]
 
 # A scene has no upright: the 8 turns and mirrors of a square, the identity first.
 TURNS = (None, *Image.Transpose)
@@ -87,10 +82,7 @@ def image_prints(pairs: Pairs) -> dict[str, np.ndarray]:
 
 
 def near_duplicates(
-    a: Pairs,
-    b: Pairs | None = None,
-    *,
-    radius: int = 10,
+    a: Pairs, b: Pairs | None = None, *, radius: int = 10
 ) -> Duplicates:
     """Return pairs of images that are the same scene re-encoded, resized or turned.
 

@@ -168,9 +168,7 @@ def cache_dir() -> Path:
 
 
 def cached_arrays(
-    kind: str,
-    key: Mapping[str, Any],
-    make: Callable[[], dict[str, np.ndarray]],
+    kind: str, key: Mapping[str, Any], make: Callable[[], dict[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:
     """Return named arrays from the cache, or make and store them.
 

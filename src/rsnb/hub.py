@@ -43,32 +43,23 @@ class Pinned:
 
 
 # Digests and sizes are those of the repository's own LFS pointers at this revision.
-PINNED: Mapping[str, Pinned] = MappingProxyType(
-    {
-        "rsicd": Pinned(
-            "arampacha/rsicd",
-            "820466c8716e3ccdacde5cb2eb15a2f0f11ccdfe",
-            (
-                (
-                    "data/train-00000-of-00001.parquet",
-                    "637ce48273746c9a9bc7ea65f84bdcc0173257243f5ab6ae3258e013b58f8310",
-                    419_352_658,
-                ),
-                (
-                    "data/valid-00000-of-00001.parquet",
-                    "06ef6d6a455a0c80667e93e490a0e9603ded172c45106c67bcaa4997fa865b91",
-                    51_570_764,
-                ),
-                (
-                    "data/test-00000-of-00001.parquet",
-                    "e707fd90b59fe22a9a222d48b969226715f3eccf78e2b0f382f0a5565a98acda",
-                    55_076_866,
-                ),
-            ),
-            "none stated",
-        )
-    }
-)
+PINNED: Mapping[str, Pinned] = MappingProxyType({
+    "rsicd": Pinned(
+        "arampacha/rsicd", "820466c8716e3ccdacde5cb2eb15a2f0f11ccdfe",
+        (
+            ("data/train-00000-of-00001.parquet",
+             "637ce48273746c9a9bc7ea65f84bdcc0173257243f5ab6ae3258e013b58f8310",
+             419_352_658),
+            ("data/valid-00000-of-00001.parquet",
+             "06ef6d6a455a0c80667e93e490a0e9603ded172c45106c67bcaa4997fa865b91",
+             51_570_764),
+            ("data/test-00000-of-00001.parquet",
+             "e707fd90b59fe22a9a222d48b969226715f3eccf78e2b0f382f0a5565a98acda",
+             55_076_866),
+        ),
+        "none stated",
+    )
+})  # fmt: skip
 
 
 def fetch(name: str, folder: Path | None = None, *, wait: float = 2.0) -> Path:

@@ -15,13 +15,7 @@ from numpy.typing import ArrayLike
 
 from rsnb.errors import MetricError
 from rsnb.recall import KS, Ceiling, Recall, caption_ceiling, check_gt, p_hit
-from rsnb.vectors import (
-    as_array,
-    check_embeddings,
-    distinct_rows,
-    product,
-    similarity,
-)
+from rsnb.vectors import as_array, check_embeddings, distinct_rows, product, similarity
 
 __all__ = [
     "KS",
@@ -77,11 +71,7 @@ def evaluate(sim: ArrayLike, gt: ArrayLike) -> Recall:
 
 
 def evaluate_embeddings(
-    txt_emb: ArrayLike,
-    img_emb: ArrayLike,
-    gt: ArrayLike,
-    *,
-    block: int = 2048,
+    txt_emb: ArrayLike, img_emb: ArrayLike, gt: ArrayLike, *, block: int = 2048
 ) -> Recall:
     """Return the recall of embeddings without building the full matrix.
 

@@ -32,11 +32,7 @@ Scalar = bool | int | float | str
 
 
 def find_pages(root: Path, only: Sequence[str] = ()) -> list[Path]:
-    """Return the notebooks to run, in the order of the book.
-
-    Args:
-        root: repository root.
-        only: page numbers or names (`"02"`, `"02_train_backbone"`); empty means all.
+    """Return the notebooks to run, in order; `only` holds numbers or names.
 
     Raises:
         ParameterError: no notebooks, or nothing matches an entry of `only`.

@@ -21,16 +21,8 @@ from rsnb.errors import ParameterError
 from rsnb.pairs import Pairs
 
 __all__ = [
-    "FULL",
-    "HALF",
-    "PALETTE",
-    "STYLE",
-    "Figure",
-    "bars",
-    "curves",
-    "results",
-    "strip",
-]
+    "FULL", "HALF", "PALETTE", "STYLE", "Figure", "bars", "curves", "results", "strip"
+]  # fmt: skip
 
 FULL, HALF = (6.5, 3.2), (3.2, 2.6)  # inches
 #: Okabe and Ito's colours, told apart with every common kind of colour vision.
@@ -83,12 +75,9 @@ def curves(
     xlabel: str,
     ylabels: Sequence[str],
 ) -> Figure:
-    """Return one panel of lines for each title, side by side.
+    """Return one panel of lines for each title → (x, label → y), side by side.
 
-    Args:
-        panels: title → (x, label → y).
-        xlabel: of every panel.
-        ylabels: one a panel, or one for all.
+    `ylabels` holds one label a panel, or one for all, which then share a scale.
     """
     with rc_context(_style()):
         fig, axes = _figure(FULL if len(panels) > 1 else HALF, 1, len(panels))
@@ -187,16 +176,10 @@ def results(
     scores: Sequence[float] | np.ndarray,
     right: int | None = None,
 ) -> Figure:
-    """Return search results in order, titled with score and class.
+    """Return the images `rows` in order, titled with score and class.
 
-    Args:
-        pairs: the gallery.
-        rows: image rows, best first.
-        scores: one a row.
-        right: row of the image that the query belongs to; framed where it appears.
+    `right` is the row of the image that the query belongs to, framed where it appears.
     """
-    titles = [
-        f"{score:.2f} {pairs.label[i]}" for i, score in zip(rows, scores, strict=True)
-    ]
+    titles = [f"{s:.2f} {pairs.label[i]}" for i, s in zip(rows, scores, strict=True)]
     images = [pairs.image(int(i)) for i in rows]
     return strip(images, titles, [i == right for i in rows])

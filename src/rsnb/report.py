@@ -24,15 +24,8 @@ from rsnb.errors import ParameterError
 from rsnb.files import read_json, tree_digest, write_json
 
 __all__ = [
-    "code_digest",
-    "glue",
-    "page",
-    "receipt",
-    "record",
-    "root",
-    "seed_table",
-    "table",
-]
+    "code_digest", "glue", "page", "receipt", "record", "root", "seed_table", "table"
+]  # fmt: skip
 
 _PACKAGES = ("numpy", "torch", "open_clip_torch", "faiss-cpu", "pillow")
 
@@ -77,7 +70,6 @@ def record(
     command: str,
     inputs: Mapping[str, Any] | None = None,
     seeds: Sequence[int] = (),
-    path: Path | None = None,
 ) -> Path:
     """Write a receipt to `book/results/<name>.json` and return its path.
 
@@ -87,7 +79,6 @@ def record(
         command: what makes it again.
         inputs: digests of data and weights.
         seeds: all that were used.
-        path: write there instead.
     """
     facts = {
         "name": name,
@@ -102,7 +93,7 @@ def record(
             | {name: version(name) for name in _PACKAGES},
         },
     }
-    return write_json(path or root() / "book" / "results" / f"{name}.json", facts)
+    return write_json(root() / "book" / "results" / f"{name}.json", facts)
 
 
 def receipt(name: str) -> dict[str, Any]:
@@ -148,11 +139,7 @@ def seed_table(names: Sequence[str]) -> list[dict[str, Any]]:
 def page(folder: str, name: str, numbers: Mapping[str, Any], **more: Any) -> None:
     """Glue a page's numbers, and write them to `build/results/<folder>/<name>.json`.
 
-    Args:
-        folder: name of the profile.
-        name: of the page.
-        numbers: name → number or text, see `glue`.
-        more: JSON-able figures for the file alone.
+    `folder` is the profile's name; `more` are JSON-able figures for the file alone.
     """
     path = root() / "build" / "results" / folder / f"{name}.json"
     write_json(path, _plain({**numbers, **more}))
@@ -180,11 +167,7 @@ def glue(**values: Any) -> None:
 def table(data: Any, caption: str = "", *, digits: int = 2, index: bool = True) -> Any:
     """Return a table as HTML, with every text escaped and floats rounded.
 
-    Args:
-        data: row → (column → value), a list of such rows, or a `DataFrame`.
-        caption: shown above the table.
-        digits: after the point, for floats.
-        index: show row names.
+    `data` maps rows to (column → value), or is a list of such rows or a `DataFrame`.
     """
     import pandas as pd
     from IPython.display import HTML

@@ -119,17 +119,12 @@ def run(
 
     Pairs, parameters and data are checked for every page before the first kernel.
 
-    Args:
-        root: repository root.
-        which: profile.
-        only: pages to consider, as in `find_pages`.
-        settings: parameter name → value as text.
-        timeout: seconds for one cell; 0 means 900 on world, 7,200 elsewhere.
-        force: run also what still stands.
+    `settings` are parameters as text, `timeout` the seconds for one cell (0: 900 on
+    world, 7,200 elsewhere); `force` runs also what still stands.
 
     Raises:
         ParameterError: a pair out of step, an unknown or mistyped parameter.
-        CellError: a cell raised; what it printed is kept beside the last good run.
+        CellError: a cell raised; what it printed is kept in `build/failed/`.
         ResourceError: dead kernel, timeout, or memory ran out.
     """
     if timeout < 0:
@@ -140,24 +135,19 @@ def run(
         check_pair(nb)
     args = bind(notebooks, which.data, settings or {})
     now = inputs(root, which, args)
-    todo = {nb: stale(executed(root, which, nb), now[nb]) for nb in notebooks}
     ran = []
-    for i, (nb, why) in enumerate(todo.items(), 1):
-        head = f"[{i}/{len(todo)}] {nb.stem} ({which.data})"
+    for i, nb in enumerate(notebooks, 1):
+        done = executed(root, which, nb)
+        why = stale(done, now[nb])
+        head = f"[{i}/{len(notebooks)}] {nb.stem} ({which.data})"
         if not why and not force:
             print(f"{head}: up to date")
             continue
         print(f"{head}: {why or 'forced'}", flush=True)
         start = time.monotonic()
-        done = executed(root, which, nb)
         write_bytes(done, _execute(root, nb, which, args[nb], timeout))
-        write_json(
-            done.with_suffix(".json"),
-            {
-                "inputs": now[nb],
-                "output": sha256_file(done),
-                "seconds": round(time.monotonic() - start, 1),
-            },
-        )
+        spent = round(time.monotonic() - start, 1)
+        facts = {"inputs": now[nb], "output": sha256_file(done), "seconds": spent}
+        write_json(done.with_suffix(".json"), facts)
         ran.append(nb.stem)
     return ran

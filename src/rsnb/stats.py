@@ -15,12 +15,7 @@ from scipy.special import ndtr, ndtri
 from rsnb.errors import MetricError, ParameterError
 from rsnb.metrics import KS, Recall
 
-__all__ = [
-    "Interval",
-    "bootstrap_ci",
-    "holm",
-    "paired_permutation",
-]
+__all__ = ["Interval", "bootstrap_ci", "holm", "paired_permutation"]
 
 _METRICS = tuple(f"{way}_r{k}" for way in ("i2t", "t2i") for k in KS)
 

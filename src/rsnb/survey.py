@@ -24,14 +24,9 @@ def survey(
 ) -> dict[str, Any]:
     """Print the audit of each set against all the others; return the figures.
 
-    Args:
-        names: as for `rsnb.data.load`.
-        lenient: leave faulty rows out and count them, instead of stopping.
-        record_as: write `book/results/<record_as>.json`.
-
-    Returns:
-        Caption facts, caption leakage, near-duplicate images inside each set, and how
-        many images of one set are matched to another by their captions.
+    They are caption facts, caption leakage, near-duplicate images inside each set, and
+    how many images of one set are matched to another by their captions. `record_as`
+    names a receipt in `book/results/`.
     """
     sets = {}
     for n in names:
