@@ -28,11 +28,10 @@ __all__ = [
 ]
 
 _STEP = 2**18  # scores compared at once: stays in the processor's cache
-_KEEP = 2**25  # scores kept between the two passes of evaluate_embeddings (128 MB)
+_KEEP = 2**25  # scores in a tile, and kept between two passes (128 MB)
 
-# One tile of scores: a matrix, then the caption and image numbers of its rows and
-# columns, each followed by where they are in the matrix (equal embeddings share one).
-_Tile = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+# Scores (rows x all images), captions, and the row of each (equal captions share one).
+_Tile = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def evaluate(sim: ArrayLike, gt: ArrayLike) -> Recall:
@@ -66,8 +65,8 @@ def evaluate(sim: ArrayLike, gt: ArrayLike) -> Recall:
             f"sim has NaN or infinity in {len(bad)} rows, first at row {bad[0]}, "
             f"column {col}. Mask with a finite low score, or repair the embeddings."
         )
-    rows, cols = np.arange(s.shape[0]), np.arange(s.shape[1])
-    return _recall([(s, rows, rows, cols, cols)], s[rows, own], own, s.shape[1])
+    rows = np.arange(len(s))
+    return _recall([(s, rows, rows)], s[rows, own], own, s.shape[1])
 
 
 def evaluate_embeddings(
@@ -76,13 +75,13 @@ def evaluate_embeddings(
     """Return the recall of embeddings without building the full matrix.
 
     Scores are inner products. Equal embeddings are scored once, so they tie exactly.
-    Memory: one tile, plus at most 128 MB of tiles kept between the two passes.
+    Memory: one tile of up to 128 MB, or one row if that is more.
 
     Args:
         txt_emb: float (n_text, d).
         img_emb: float (n_image, d).
         gt: int (n_text,), caption → image.
-        block: side of a tile, in distinct embeddings.
+        block: distinct captions in a tile, at most.
 
     Raises:
         EmbeddingError: wrong shape or dtype, NaN, infinity or a zero row.
@@ -95,37 +94,28 @@ def evaluate_embeddings(
         raise MetricError(f"block must be at least 1, got {block}.")
     txt, t_of = distinct_rows(txt)
     img, i_of = distinct_rows(img)
-    kept: dict[tuple[int, ...], np.ndarray] = {}
+    step = max(1, min(block, _KEEP // len(i_of)))
+    order = np.argsort(t_of, kind="stable")
+    kept: dict[int, np.ndarray] = {}
 
-    def tile(r: int, c: int) -> np.ndarray:
-        a, b = r * block, c * block
-        return product(txt[a : a + block], img[b : b + block])
+    def tiles() -> Iterator[_Tile]:
+        for start in range(0, len(txt), step):
+            lo, hi = np.searchsorted(t_of[order], [start, start + step])
+            rows = order[lo:hi]
+            s = kept.get(start)
+            if s is None:
+                s = product(txt[start : start + step], img)
+                s = s if len(img) == len(i_of) else s[:, i_of]
+                if len(txt) * len(i_of) <= _KEEP:
+                    kept[start] = s
+            yield s, rows, t_of[rows] - start
 
     # Pass 1: the score of each caption with its image. It is read from the very tile
     # that pass 2 compares with, since other block shapes round differently.
     pos = np.empty(len(own), np.result_type(txt, img))
-    for (r, c), at in _groups(np.stack([t_of, i_of[own]], 1) // block):
-        s = tile(r, c)
-        pos[at] = s[t_of[at] % block, i_of[own[at]] % block]
-        if len(txt) * len(img) <= _KEEP:
-            kept[r, c] = s
-    columns = list(_groups(i_of[:, None] // block))
-
-    def tiles() -> Iterator[_Tile]:
-        for (r,), rows in _groups(t_of[:, None] // block):
-            for (c,), cols in columns:
-                s = kept[r, c] if (r, c) in kept else tile(r, c)
-                yield s, rows, t_of[rows] % block, cols, i_of[cols] % block
-
+    for s, rows, at in tiles():
+        pos[rows] = s[at, own[rows]]
     return _recall(tiles(), pos, own, len(i_of))
-
-
-def _groups(key: np.ndarray) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
-    """Yield each distinct row of `key` with the numbers of its rows, ascending."""
-    order = np.lexsort(key.T[::-1])
-    cuts = np.flatnonzero((np.diff(key[order], axis=0) != 0).any(1)) + 1
-    for own in np.split(order, cuts):
-        yield tuple(key[own[0]].tolist()), own
 
 
 def _recall(
@@ -136,17 +126,14 @@ def _recall(
     np.maximum.at(best, gt, pos)
     t_above, t_level = np.zeros((2, len(gt)), np.int64)
     i_above, i_level = np.zeros((2, n_image), np.int64)
-    for s, rows, at, cols, cols_at in tiles:
-        step = max(1, _STEP // len(cols))
-        whole = np.array_equal(cols_at, np.arange(s.shape[1]))
+    step = max(1, _STEP // n_image)
+    for s, rows, at in tiles:
         for lo in range(0, len(rows), step):
-            row = rows[lo : lo + step]
-            part = s[at[lo : lo + step]]
-            part = part if whole else part[:, cols_at]
-            t_above[row] += (part > pos[row, None]).sum(1)
-            t_level[row] += (part == pos[row, None]).sum(1)
-            i_above[cols] += (part > best[cols]).sum(0)
-            i_level[cols] += (part == best[cols]).sum(0)
+            row, part = rows[lo : lo + step], s[at[lo : lo + step]]
+            t_above[row] = (part > pos[row, None]).sum(1)
+            t_level[row] = (part == pos[row, None]).sum(1)
+            i_above += (part > best).sum(0)
+            i_level += (part == best).sum(0)
     good = np.bincount(gt, pos == best[gt]).astype(np.int64)
     if (t_level < 1).any() or (i_level < good).any():
         raise MetricError(
