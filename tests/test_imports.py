@@ -23,9 +23,9 @@ FLOORS = [
     "data",
     "vectors recall metrics stats",
     "checkpoints backbones pixels embed index",
-    "augment batches losses runstate train duplicates audit",
+    "augment batches losses runstate train duplicates",
     "report plots",
-    "recipes assets survey",
+    "recipes assets audit",
     "profiles pages runner book",
     "cli __main__",
 ]

@@ -1,49 +1,44 @@
 """What is in a data set: repeats, ceilings, leakage, conflicts, caption lengths.
 
 Explained in notebook 01. Nothing is trained. Two captions are the same if they agree
-after strip and lower-casing.
+after strip and lower-casing. `survey` is what `python -m rsnb audit` runs.
 """
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import product
+from itertools import combinations, product
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rsnb.data import load
+from rsnb.duplicates import caption_matches, near_duplicates
 from rsnb.metrics import caption_ceiling
 from rsnb.pairs import Pairs
+from rsnb.report import record
 from rsnb.words import split_words
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "AuditReport",
-    "CaptionFacts",
-    "Leak",
-    "audit",
-    "caption_facts",
-    "conflicts",
-    "facts",
-    "leakage",
-]
+    "AuditReport", "CaptionFacts", "Leak", "audit", "caption_facts", "conflicts",
+    "facts", "leakage", "survey",
+]  # fmt: skip
 
 AGREE = 4  # this many captions of an image must name one and the same other class
 
 
 @dataclass(frozen=True)
 class CaptionFacts:
-    """Captions of one split.
+    """Captions of one split, its `images` and `captions` counted.
 
     Attributes:
-        name: data set.
-        split: split.
-        images: number of images.
-        captions: number of captions.
         distinct: number of distinct captions.
         recurring: captions that belong, word for word, to more than one image.
         few_distinct: images with fewer than 5 distinct captions.
@@ -75,12 +70,8 @@ class CaptionFacts:
 class Leak:
     """Captions of one split (`name/split`) that stand, word for word, in another.
 
-    Attributes:
-        split: the split asked about.
-        found_in: where its captions were looked for.
-        captions: how many of its captions were found.
-        images: how many of its images have one of them.
-        of_captions: its number of captions.
+    Of the `of_captions` captions of `split`, so many `captions` stand in `found_in`,
+    and so many of its `images` have one of them.
     """
 
     split: str
@@ -194,10 +185,8 @@ def conflicts(pairs: Pairs) -> np.ndarray:
 def audit(pairs: Pairs, others: Sequence[Pairs] = ()) -> AuditReport:
     """Audit every split of `pairs`: captions, ceilings, and leakage.
 
-    Args:
-        pairs: a data set with all its splits. Pixels are not used; see
-            `rsnb.duplicates` for images.
-        others: data sets that might be trained on before testing on `pairs`.
+    `others` are data sets that might be trained on before testing on `pairs`. Pixels
+    are not used; see `rsnb.duplicates` for images.
     """
     parts = [pairs.where(s) for s in dict.fromkeys(pairs.split)]
     pools = [p.where(s) for p in others for s in dict.fromkeys(p.split)]
@@ -207,19 +196,54 @@ def audit(pairs: Pairs, others: Sequence[Pairs] = ()) -> AuditReport:
 
 
 def facts(sets: Mapping[str, Pairs]) -> dict[str, Any]:
-    """Return one flat, JSON-able dict of caption facts over several data sets.
-
-    For each set, the facts of its test split, and how many of its test captions stand
-    in the other splits (`rest`) of every set, its own included.
-    """
+    """Return facts and leaks (to the `rest` of every set) of test splits, flat."""
     out: dict[str, Any] = {}
     test = {n: p.where("test") for n, p in sets.items()}
     rest = {n: p.subset([s != "test" for s in p.split]) for n, p in sets.items()}
     for n, part in test.items():
-        keep = caption_facts(part).as_dict()
-        out |= {f"{n}_test_{k}": v for k, v in keep.items() if k != "name"}
+        row = caption_facts(part).as_dict().items()
+        out |= {f"{n}_test_{k}": v for k, v in row if k != "name"}
         for m, pool in rest.items():
             leak = leakage(part, pool)
             out[f"{n}_test_in_{m}_rest_captions"] = leak.captions
             out[f"{n}_test_in_{m}_rest_images"] = leak.images
     return out
+
+
+def survey(
+    names: Sequence[str], *, lenient: bool = False, record_as: str | None = None
+) -> dict[str, Any]:
+    """Print the audit of each set against all the others; return the figures.
+
+    They are caption facts, caption leakage, near-duplicate images inside each set, and
+    how many images of one set are matched to another by their captions. `record_as`
+    names a receipt in `book/results/`.
+    """
+    keys = ["-".join(Path(n).parts[-3:-1]) if "/" in n else n for n in names]
+    sets = {k: load(n, lenient=lenient) for k, n in zip(keys, names, strict=True)}
+    for pairs in sets.values():
+        print(audit(pairs, [p for p in sets.values() if p is not pairs]), "\n")
+    figures: dict[str, Any] = {}
+    if all("test" in p.split for p in sets.values()):
+        figures |= facts(sets)
+    for name, pairs in sets.items():
+        figures[f"{name}_quarantined"] = dict(pairs.source.get("problems") or {})
+        if pairs.has_pixels.any():
+            found = near_duplicates(pairs.with_pixels())
+            figures[f"{name}_near_duplicate_images"] = found.as_dict()
+            print(f"{name}: {len(found.a)} pairs of near-duplicate images")
+    for (a, one), (b, two) in combinations(sets.items(), 2):
+        matched = caption_matches(one, two)
+        own, other = (dict(zip(p.ids, p.split, strict=True)) for p in (one, two))
+        leak = sum(own[i] == "test" != other[j] for i, j in matched.items())
+        figures[f"{a}_matched_in_{b}"] = len(matched)
+        figures[f"{a}_test_matched_in_{b}_rest"] = leak
+        print(f"{a} in {b}: {len(matched)} images by captions, {leak} of them test")
+    if record_as:
+        flag = " --lenient" if lenient else ""
+        command = f"python -m rsnb audit {' '.join(names)}{flag} --record {record_as}"
+        if root := os.environ.get("RSNB_DATA"):
+            command = command.replace(root, "$RSNB_DATA")
+        inputs = {n: p.source.get("sha256") for n, p in sets.items()}
+        print(record(record_as, figures, command=command, inputs=inputs))
+    return figures

@@ -111,18 +111,14 @@ def build(config: str | dict[str, Any], activation: str) -> nn.Module:
     custom = cfg.pop("custom_text", False)
     kind = open_clip.CustomTextCLIP if custom else open_clip.CLIP
     model = kind(**cfg, quick_gelu=activation == "quickgelu")
-    found = _activation(model)
+    quick = any(isinstance(m, QuickGELU) for m in model.modules())
+    found = "quickgelu" if quick else "gelu"
     if found != activation:
         raise BackboneError(
             f"{config}: blocks use {found}, the entry says {activation}. "
             "Name the activation that the checkpoint was trained with."
         )
     return model.eval()
-
-
-def _activation(model: nn.Module) -> str:
-    quick = any(isinstance(m, QuickGELU) for m in model.modules())
-    return "quickgelu" if quick else "gelu"
 
 
 def wrap(name: str, model: nn.Module, entry: Entry, digest: str) -> Backbone:

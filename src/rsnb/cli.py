@@ -80,7 +80,7 @@ def _dispatch(args: argparse.Namespace, rest: list[str]) -> int:
 
             print(f"The book is at {build(_root(args.root)).as_uri()}")
         case "audit":
-            from rsnb.survey import survey
+            from rsnb.audit import survey
 
             survey(args.data, lenient=args.lenient, record_as=args.record)
         case "fetch":

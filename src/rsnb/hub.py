@@ -27,14 +27,7 @@ PERMANENT = (400, 401, 403, 404, 410, 451)
 
 @dataclass(frozen=True)
 class Pinned:
-    """A hub data set at one revision.
-
-    Attributes:
-        repo: hub id.
-        revision: commit, 40 hex digits.
-        files: (path in the repository, sha256, bytes) of each file.
-        licence: as stated there.
-    """
+    """A hub data set at one commit; `files` are (path, sha256, bytes)."""
 
     repo: str
     revision: str
@@ -69,10 +62,8 @@ def fetch(name: str, folder: Path | None = None, *, wait: float = 2.0) -> Path:
     `RSNB_OFFLINE=1` (or `HF_HUB_OFFLINE=1`) the network is never touched.
     `HF_ENDPOINT` names a mirror: the content is checked, so any will do.
 
-    Args:
-        name: key of `PINNED`.
-        folder: where to; `$RSNB_CACHE/data/<name>` by default.
-        wait: seconds before the second of 3 tries; doubled before the third.
+    The folder is `$RSNB_CACHE/data/<name>` by default. There are 3 tries, `wait`
+    seconds before the second, twice as many before the third.
 
     Raises:
         ParameterError: no such pinned set.

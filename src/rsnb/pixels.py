@@ -71,14 +71,8 @@ def load_pixels(pairs: Pairs, side: int, *, cache: bool = True) -> np.ndarray:
             out[i] = square(pairs.image(i), side)
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            bar = tqdm(
-                pool.map(one, range(len(pairs))),
-                total=len(pairs),
-                desc=f"decode {pairs.name}",
-                leave=False,
-            )
-            for _ in bar:
-                pass
+            done = pool.map(one, range(len(pairs)))
+            list(tqdm(done, f"decode {pairs.name}", len(pairs), leave=False))
         return {"pixels": out}
 
     if not cache or not pairs.source.get("sha256"):
