@@ -45,9 +45,7 @@ def _path(name: str, seed: int | None) -> Path:
 def make(name: str, seed: int | None = None) -> Backbone:
     """Train a recipe (resuming a run that was stopped) and store its weights.
 
-    Args:
-        name: key of `rsnb.recipes.RECIPES`.
-        seed: instead of the recipe's own; such weights stay in the cache.
+    With a `seed` other than the recipe's own, they stay in the cache.
     """
     recipe = recipes.get(name, seed)
     pairs = load_data(recipe.data)

@@ -118,13 +118,12 @@ def load(name_or_path: str | Path, *, lenient: bool = False) -> Pairs:
 
 def check_pixels(pairs: Pairs) -> tuple[Problem, ...]:
     """Decode every image once (about 1 ms each) and return those that fail."""
-    bad = []
+    bad, fix = [], "fetch this image again"
     for i in np.flatnonzero(pairs.has_pixels):
         try:
             pairs.image(int(i))
         except FileCorruptError as e:
-            again = "fetch this image again"
-            bad.append(Problem(pairs.ids[i], 0, "unreadable image", str(e), again))
+            bad.append(Problem(pairs.ids[i], 0, "unreadable image", str(e), fix))
     return tuple(bad)
 
 

@@ -31,10 +31,8 @@ class Row:
     """One image as its manifest states it.
 
     Attributes:
-        image: path as written.
         captions: texts as written; anything but a string is a fault judged later.
         split: as written, or told by the file's name; `"all"` where nothing tells.
-        label: class name or `""`.
         file: manifest, relative to the data folder.
         line: line (text) or 1-based entry (JSON, parquet).
         lines: line of each caption, where it differs.

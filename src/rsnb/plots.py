@@ -132,11 +132,8 @@ def strip(
 ) -> Figure:
     """Return images in rows, with a short title above each.
 
-    Args:
-        images: `PIL.Image`s or uint8 (S, S, 3) arrays, in reading order.
-        titles: one an image; drawn as they are, never as mathematics.
-        marks: True frames an image in green with a tick, as a right answer.
-        columns: images in a row.
+    Images are PIL's or uint8 (S, S, 3) arrays. Titles are drawn as they are, never as
+    mathematics; a True mark frames its image in green with a tick, as a right answer.
 
     Raises:
         ParameterError: no images, or another number of titles or marks.
@@ -149,9 +146,8 @@ def strip(
     rows = -(-len(images) // columns)
     side = FULL[0] / columns
     with rc_context(_style()):
-        fig, axes = _figure(
-            (FULL[0], rows * (side + 0.22 * bool(titles))), rows, columns
-        )
+        height = rows * (side + 0.22 * bool(titles))
+        fig, axes = _figure((FULL[0], height), rows, columns)
         fig.raster = True
         for ax in axes.flat:
             ax.set_axis_off()

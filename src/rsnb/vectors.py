@@ -66,8 +66,7 @@ def similarity(txt_emb: ArrayLike, img_emb: ArrayLike) -> np.ndarray:
     """Return inner products (n_text, n_image) in which equal embeddings tie exactly."""
     txt, t_of = distinct_rows(check_embeddings(txt_emb, "txt_emb"))
     img, i_of = distinct_rows(check_embeddings(img_emb, "img_emb", dim=txt.shape[1]))
-    sim: np.ndarray = product(txt, img)[t_of][:, i_of]
-    return sim
+    return product(txt, img)[t_of][:, i_of]
 
 
 def as_array(x: ArrayLike) -> np.ndarray:
@@ -81,5 +80,4 @@ def as_array(x: ArrayLike) -> np.ndarray:
 
 def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return `a @ b.T`."""
-    out: np.ndarray = a @ b.T
-    return out
+    return np.asarray(a @ b.T)
