@@ -16,6 +16,7 @@ def test_embed_shapes_norms_and_exact_ties():
     emb = embed(tiny(), pairs, cache=False)
     assert emb.img.shape == (12, 32)
     assert emb.txt.shape == (24, 32)
+    assert emb.sim.shape == (24, 12)
     for a in (emb.img, emb.txt):
         assert a.dtype == np.float32
         np.testing.assert_allclose(np.linalg.norm(a, axis=1), 1, atol=1e-6)

@@ -17,6 +17,7 @@ from rsnb.errors import EmbeddingError
 from rsnb.files import cached_arrays, fingerprint
 from rsnb.pairs import Pairs
 from rsnb.pixels import load_pixels
+from rsnb.vectors import similarity
 
 __all__ = ["Embeddings", "embed", "embed_images", "embed_texts"]
 
@@ -36,6 +37,14 @@ class Embeddings:
     img: np.ndarray
     txt: np.ndarray
     receipt: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def sim(self) -> np.ndarray:
+        """Return float32 (T, N), the cosine of each caption with each image.
+
+        Equal captions get equal rows, which a plain matrix product does not promise.
+        """
+        return similarity(self.txt, self.img)
 
 
 def _batches(

@@ -25,7 +25,7 @@ class Profile:
     """One choice of data and model for all pages.
 
     Attributes:
-        name: names the folder of results.
+        name: short name, used for the folder of results.
         data: name or path for `rsnb.data.load`.
         backbone: name for `rsnb.assets.backbone`.
         transformer: a backbone whose towers are both transformers; "" for none.
