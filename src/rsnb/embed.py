@@ -51,7 +51,7 @@ def _batches(
     encode: Callable[[Any], np.ndarray], items: Any, label: str, batch: int
 ) -> np.ndarray:
     starts = range(0, len(items), batch)
-    bar = tqdm(starts, desc=label, leave=False)
+    bar = tqdm(starts, desc=label, leave=False, delay=2)
     out = np.concatenate([encode(items[i : i + batch]) for i in bar])
     bad = np.flatnonzero(~np.isfinite(out).all(1))
     if len(bad):

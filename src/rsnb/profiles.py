@@ -92,7 +92,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
         for p in (
             Profile(
                 "world", "world", "world-rn",
-                query="four white planes parked in a row", oracle=True,
+                query="an airport with four white planes in a row", oracle=True,
                 transformer="world-vit",
                 receipts=("backbone-world-rn", "backbone-world-vit"),
                 download="nothing",
