@@ -37,3 +37,13 @@ def test_nan_weights_are_noticed():
     backbone.model.text_projection.data.fill_(float("nan"))
     with pytest.raises(EmbeddingError, match="not finite"):
         embed_texts(backbone, ["a red square"])
+
+
+def test_mean_over_the_symmetries_does_not_depend_on_the_orientation():
+    backbone = tiny()
+    images = load_pixels(squares(4), 32, cache=False)
+    turned = np.ascontiguousarray(np.rot90(images[:, :, ::-1], 1, (1, 2)))
+    one, other = (embed_images(backbone, x, turns=True) for x in (images, turned))
+    np.testing.assert_allclose(one, other, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(one, axis=1), 1, atol=1e-6)
+    assert np.abs(one - embed_images(backbone, images)).max() > 1e-4

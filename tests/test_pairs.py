@@ -49,7 +49,7 @@ def test_join_keeps_captions_with_their_images():
     a, b = squares(5), replace(squares(4), name="other")
     both = join([a, b])
     assert len(both) == 9
-    assert both.ids[6] == f"other:{b.ids[1]}"
+    assert both.ids[6] == f"1:other:{b.ids[1]}"
     assert both.captions_of(6) == b.captions_of(1)
     np.testing.assert_array_equal(np.asarray(both.image(6)), np.asarray(b.image(1)))
     part = both.subset([8, 0])

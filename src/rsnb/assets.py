@@ -50,16 +50,16 @@ def make(name: str, seed: int | None = None) -> Backbone:
     recipe = recipes.get(name, seed)
     pairs = load_data(recipe.data)
     val = pairs.where(recipe.val)
-    parts = [pairs.where(recipe.split)]
+    parts = [pairs.where(recipe.split)] * recipe.repeat
     parts += [load_data(name).where("train") for name in recipe.extra]
-    train = join(parts) if recipe.extra else parts[0]
+    train = join(parts) if len(parts) > 1 else parts[0]
     pixels = [load_pixels(part, recipe.store) for part in parts]
     start = recipes.start(recipe, train.captions, name)
     run = fingerprint(asdict(recipe), pairs.source.get("sha256"))[:16]
     result = fit(
         start,
         train,
-        np.concatenate(pixels) if recipe.extra else pixels[0],
+        np.concatenate(pixels) if len(pixels) > 1 else pixels[0],
         val,
         load_pixels(val, start.image_size),
         recipe.cfg,
@@ -91,10 +91,12 @@ def backbone(name: str, seed: int | None = None) -> Backbone:
     return backbones.load(str(path)) if path.is_file() else make(name, seed)
 
 
-def score(model: Backbone, data: str, split: str = "test") -> tuple[Recall, dict]:
+def score(
+    model: Backbone, data: str, split: str = "test", *, turns: bool = False
+) -> tuple[Recall, dict]:
     """Return recall on a split, and a JSON-able row with interval and ceiling."""
     pairs = load_data(data).where(split).with_pixels()
-    emb = embed(model, pairs)
+    emb = embed(model, pairs, turns=turns)
     recall = evaluate_embeddings(emb.txt, emb.img, pairs.gt)
     interval = bootstrap_ci(recall)
     row: dict[str, Any] = {k: round(v, 2) for k, v in recall.as_dict().items()}
@@ -109,11 +111,11 @@ def measure(name: str, seeds: list[int], split: str = "test") -> dict[str, Any]:
 
     The receipt is `book/results/backbone-<name>.json` of the working tree.
     """
-    runs = []
+    runs, recipe = [], recipes.get(name)
     for seed in seeds:
         model = backbone(name, seed)
         receipt = read_json(receipt_path(_path(name, seed)))
-        _, row = score(model, recipes.get(name).data, split)
+        _, row = score(model, recipe.data, split, turns=recipe.turns)
         runs.append(
             {
                 "seed": seed, **row, "train_seconds": receipt["seconds"],
@@ -128,7 +130,7 @@ def measure(name: str, seeds: list[int], split: str = "test") -> dict[str, Any]:
         command=f"python -m rsnb assets {name} --measure --seeds "
         + " ".join(map(str, seeds)),
         seeds=seeds,
-        inputs={"data": load_data(recipes.get(name).data).source.get("sha256")},
+        inputs={"data": load_data(recipe.data).source.get("sha256")},
     )
     return figures
 

@@ -63,10 +63,20 @@ def _batches(
 
 
 def embed_images(
-    backbone: Backbone, images: np.ndarray, batch: int = BATCH
+    backbone: Backbone, images: np.ndarray, batch: int = BATCH, *, turns: bool = False
 ) -> np.ndarray:
-    """Return float32 (N, d) unit vectors from uint8 (N, S, S, 3)."""
-    return _batches(backbone.encode_images, images, "embed images", batch)
+    """Return float32 (N, d) unit vectors from uint8 (N, S, S, 3).
+
+    With `turns`, each is the mean over the 8 symmetries of the square, made unit again:
+    8 times the work, and fair only where captions name no sides.
+    """
+    if not turns:
+        return _batches(backbone.encode_images, images, "embed images", batch)
+    total = np.zeros((), np.float32)
+    for k in range(8):
+        view = np.rot90(images[:, :, ::-1] if k >= 4 else images, k % 4, (1, 2))
+        total = total + embed_images(backbone, np.ascontiguousarray(view), batch)
+    return total / np.linalg.norm(total, axis=1, keepdims=True)
 
 
 def embed_texts(
@@ -82,12 +92,15 @@ def embed_texts(
     return emb[[row[t] for t in texts]]
 
 
-def embed(backbone: Backbone, pairs: Pairs, *, cache: bool = True) -> Embeddings:
+def embed(
+    backbone: Backbone, pairs: Pairs, *, turns: bool = False, cache: bool = True
+) -> Embeddings:
     """Embed all images and captions of `pairs`.
 
     Args:
         backbone: from `rsnb.backbones.load`.
         pairs: every image needs pixels.
+        turns: average each image over its 8 symmetries, see `embed_images`.
         cache: keep the arrays under `RSNB_CACHE`.
 
     Raises:
@@ -100,12 +113,13 @@ def embed(backbone: Backbone, pairs: Pairs, *, cache: bool = True) -> Embeddings
         "activation": backbone.entry.activation,
         "data": pairs.source.get("sha256", ""),
         "batch": BATCH,
+        "turns": turns,
     }
 
     def make() -> dict[str, np.ndarray]:
         images = load_pixels(pairs, backbone.image_size)
         return {
-            "img": embed_images(backbone, images),
+            "img": embed_images(backbone, images, turns=turns),
             "txt": embed_texts(backbone, pairs.captions),
         }
 

@@ -134,12 +134,12 @@ class _Joined:
 def join(parts: Sequence[Pairs]) -> Pairs:
     """Return several sets as one, such as two training splits.
 
-    Ids get the name of their set in front, so that they stay unique.
+    Ids get number and name of their set in front, so that they stay unique.
     """
     start = np.cumsum([0, *map(len, parts)])
     return Pairs(
         name="+".join(p.name for p in parts),
-        ids=tuple(f"{p.name}:{i}" for p in parts for i in p.ids),
+        ids=tuple(f"{k}:{p.name}:{i}" for k, p in enumerate(parts) for i in p.ids),
         split=tuple(s for p in parts for s in p.split),
         label=tuple(c for p in parts for c in p.label),
         captions=tuple(c for p in parts for c in p.captions),

@@ -38,6 +38,8 @@ class Recipe:
         shipped: whether the weights come with the package.
         extra: data sets whose training split is added; the audit found no image of one
             in the test split of the other.
+        repeat: how often an epoch sees the own training split, beside `extra`.
+        turns: score with the mean over the 8 symmetries (chosen on validation).
     """
 
     data: str
@@ -52,6 +54,8 @@ class Recipe:
     val: str = "val"
     shipped: bool = False
     extra: tuple[str, ...] = ()
+    repeat: int = 1
+    turns: bool = False
 
 
 def _resnet(width: int, side: int = 64, layers: Sequence[int] = (1, 1, 1, 1)) -> dict:
@@ -92,8 +96,25 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             for tower, vision in (("rn", RN), ("vit", VIT))
             for seed in (0, 1)
         },
-        "ucm-rn": Recipe("ucm", "train", RN, _REAL, min_count=2, extra=("rsicd",)),
-        "rsicd-rn": Recipe("rsicd", "train", RN, _REAL, min_count=2, extra=("ucm",)),
+        "ucm-rn": Recipe(
+            "ucm",
+            "train",
+            RN,
+            _REAL,
+            min_count=2,
+            extra=("rsicd",),
+            repeat=2,
+            turns=True,
+        ),
+        "rsicd-rn": Recipe(
+            "rsicd",
+            "train",
+            RN,
+            replace(_REAL, epochs=60, eval_every=10),
+            min_count=2,
+            extra=("ucm",),
+            turns=True,
+        ),
     }
 )
 
