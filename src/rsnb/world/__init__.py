@@ -1,10 +1,9 @@
 """The embedded world: procedural overhead scenes with sparse human-style captions.
 
-First used in notebook 00. Native
-images are 192x192, three times the encoders' 64, and about a third of the captions
-mention objects of 3-8 native pixels. The splits share no scene. `source` is drawn
-through a shifted sensor and described more sparsely. Scene graphs are reachable only
-through `rsnb.world.oracle`.
+First used in notebook 00. Native images are 192x192, three times the encoders' 64, and
+about a third of the captions mention objects of 3-8 native pixels. The splits share no
+scene. `source` is drawn through a shifted sensor and described more sparsely. Scene
+graphs are reachable only through `rsnb.world.oracle`.
 """
 
 from __future__ import annotations
@@ -12,9 +11,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 
 import numpy as np
 from PIL import Image
@@ -25,7 +24,7 @@ from rsnb.pairs import Pairs
 from rsnb.world.canvas import NATIVE
 from rsnb.world.describe import CAPTIONS, describe
 from rsnb.world.render import render
-from rsnb.world.scene import SPLITS, sample
+from rsnb.world.scene import SPLITS, known, sample
 
 __all__ = [
     "FROZEN", "NATIVE", "SPLITS", "VERSION", "digests", "load", "render_split",
@@ -80,9 +79,8 @@ def load(split: str | None = None) -> Pairs:
     Raises:
         DataError: there is no such split.
     """
-    names = _known(split)
+    names = known(split)
     where = [(name, k) for name in names for k in range(SPLITS[name])]
-
     return Pairs(
         name="world",
         ids=tuple(f"world/{name}/{k:06d}" for name, k in where),
@@ -118,33 +116,27 @@ def render_split(
     Raises:
         DataError: there is no such split, or a worker failed.
     """
-    (name,) = _known(split)
+    (name,) = known(split)
     n = SPLITS[name]
-    parts = max(1, min(workers or os.cpu_count() or 1, n // 200 or 1))
+    parts = max(1, min(workers or os.cpu_count() or 1, n // 200))
     cuts = [n * k // parts for k in range(parts + 1)]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     out = np.empty((n, side, side, 3), np.uint8)
+
     # plain processes: fork is unsafe beside torch threads, spawn re-runs user scripts
-    jobs = [
-        subprocess.Popen(
-            [sys.executable, "-m", "rsnb.world", name, str(a), str(b), str(side)],
-            stdout=subprocess.PIPE,
-            env=env,
-        )
-        for a, b in pairwise(cuts)
-    ]
-    # a pipe holds little, so drain all of them a piece at a time
-    for k in range(max(b - a for a, b in pairwise(cuts))):
-        for job, (a, b) in zip(jobs, pairwise(cuts), strict=True):
-            if a + k < b and job.stdout is not None:
-                raw = job.stdout.read(side * side * 3)
-                if len(raw) == side * side * 3:
-                    out[a + k] = np.frombuffer(raw, np.uint8).reshape(side, side, 3)
-    if any(job.wait() for job in jobs):
+    def draw(a: int, b: int) -> None:
+        job = [sys.executable, "-m", "rsnb.world", name, str(a), str(b), str(side)]
+        raw = subprocess.run(job, stdout=subprocess.PIPE, env=env, check=True).stdout
+        out[a:b] = np.frombuffer(raw, np.uint8).reshape(b - a, side, side, 3)
+
+    try:
+        with ThreadPoolExecutor(parts) as pool:
+            list(pool.map(draw, cuts[:-1], cuts[1:]))
+    except subprocess.CalledProcessError as error:
         raise DataError(
             f"drawing split {name!r} failed: a worker stopped (see its message above). "
             "Try workers=1."
-        )
+        ) from error
     return out
 
 
@@ -162,11 +154,3 @@ def digests() -> tuple[str, str]:
     )
     pixels = [np.asarray(render(sample("test", k))) for k in range(0, 450, 29)]
     return text, fingerprint(*pixels)
-
-
-def _known(split: str | None) -> tuple[str, ...]:
-    if split is None:
-        return tuple(SPLITS)
-    if split not in SPLITS:
-        raise DataError(f"world has no split {split!r}; it has: {', '.join(SPLITS)}.")
-    return (split,)

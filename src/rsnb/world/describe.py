@@ -7,38 +7,19 @@ Explained in notebook 00.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rsnb.world.phrases import (
-    COLOUR_OF_PART,
-    CONTEXTS,
-    CROSSING,
-    GROUNDS,
-    GROUP_WORDS,
-    GROUPS,
-    LAYOUT,
-    LEADS,
-    NEAR,
-    NOUNS,
-    OPPOSITE,
-    PARTS,
-    PLURAL,
-    ROOFED,
-    SIZES,
-    SMALLS,
-    amount,
-    article,
-    counted,
-    forms,
-)
-from rsnb.world.scene import Dice, Scene, Small
+from rsnb.world import tables
+from rsnb.world.scene import Dice, Scene
 
 __all__ = ["CAPTIONS", "Caption", "Fact", "describe"]
 
 Fact = tuple[str | int, ...]
 CAPTIONS = 5
 MOST_WORDS = 22  # a text encoder's context of 24 takes every caption whole
+_FACT_NUMBER = {0: 0.08, 1: 0.42, 2: 0.38, 3: 0.10, 4: 0.02}
+_FACT_NUMBER_SOURCE = {0: 0.40, 1: 0.42, 2: 0.18}
+_WEIGHTS = {"count": 1.0, "colour": 1.0, "layout": 0.8, "size": 0.7, "ground": 0.55}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +30,30 @@ class Caption:
     facts: tuple[Fact, ...]
 
 
-_FACT_NUMBER = {0: 0.08, 1: 0.42, 2: 0.38, 3: 0.10, 4: 0.02}
-_FACT_NUMBER_SOURCE = {0: 0.40, 1: 0.42, 2: 0.18}
+def _article(phrase: str) -> str:
+    return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
+
+
+def _amount(dice: Dice, n: int, exact: bool) -> tuple[str, int, int]:
+    """Return a count word and the interval that it commits to."""
+    if n == 1:
+        return ("one" if exact and dice.chance(0.4) else "", 1, 1)
+    if not exact:
+        return ("some" if dice.chance(0.4) else "", 2, tables.INF)
+    options = [
+        ("several", 3, 8), (tables.DIGITS[n] if n <= 10 else "", n, n),
+        ("a couple of", 2, 2), ("a few", 2, 4), ("many", 7, tables.INF),
+    ]  # fmt: skip
+    return dice.pick([o for o in options if o[0] and o[1] <= n <= o[2]])
+
+
+def _counted(word: str, adjectives: str, noun: str, n: int) -> str:
+    """Return a noun phrase with a true article and number."""
+    singular, _, plural = noun.partition("/")
+    if n > 1:
+        return f"{word} {adjectives}{plural}".strip()
+    one = f"{adjectives}{singular}"
+    return f"one {one}" if word == "one" else _article(one)
 
 
 class _Draft:
@@ -59,192 +62,184 @@ class _Draft:
     def __init__(self, s: Scene, dice: Dice) -> None:
         self.s, self.dice = s, dice
         self.facts: list[Fact] = []
-        self.plural = False
+        self.verb = "is"
 
-    def small(self, group: Small, coloured: bool, exact: bool) -> str:
-        word, lo, hi = amount(self.dice, group.count, exact)
+    def say(self, name: str) -> str:
+        """Commit to an attribute; return its value."""
+        value = str(getattr(self.s, name))
+        self.facts.append((name, value))
+        return value
+
+    def number(self, fact: tuple[str, ...], n: int, exact: bool) -> str:
+        """Commit to an interval that holds `n`; return the count word."""
+        word, lo, hi = _amount(self.dice, n, exact)
+        self.facts.append((*fact, lo, hi))
+        return word
+
+    def small(self, k: int) -> str:
+        """Return the noun phrase of a group of small objects."""
+        group, dice = self.s.small[k], self.dice
+        coloured = group.kind not in ("trees", "pools") and dice.chance(0.55)
         tint = group.colour if coloured else "any"
-        adjective = f"{group.colour} " if coloured else ""
-        self.facts.append(("small", group.kind, tint, lo, hi))
-        noun = forms(self.dice, SMALLS[group.kind])
-        return counted(word, adjective, noun, group.count)
+        fact = ("small", group.kind, tint)
+        word = self.number(fact, group.count, exact=dice.chance(0.6))
+        noun = dice.word(tables.SMALL[group.kind][2])
+        return _counted(word, f"{tint} " if coloured else "", noun, group.count)
 
-    def subject(self, chosen: Sequence[str]) -> str:
+    def subject(self, chosen: list[str]) -> str:
         """Return the noun phrase of the class, with the chosen facts about it."""
-        s, dice, cls = self.s, self.dice, self.s.cls
+        dice, cls, n = self.dice, self.s.cls, self.s.count or 1
         self.facts.append(("class", cls))
-        before: list[str] = []
+        adjectives, tint = "", ""
         after: list[str] = []
-        part = ""
         if "size" in chosen:
-            self.facts.append(("size", str(s.size)))
-            before.append(dice.pick(SIZES[str(s.size)]))
+            adjectives = dice.word(tables.SIZES[self.say("size")]) + " "
         if "layout" in chosen:
-            self.facts.append(("layout", str(s.layout)))
-            key = (cls, str(s.layout))
-            phrase = dice.pick(LAYOUT.get(key) or LAYOUT["", str(s.layout)])
-            (before if phrase[0] == "<" else after).append(phrase[1:])
-        tint = ""
+            layout = self.say("layout")
+            phrase = dice.word(tables.LAYOUT.get(layout, f"<{layout}"))
+            if phrase[0] == "<":
+                adjectives += phrase[1:] + " "
+            else:
+                after.append(phrase[1:])
         if "colour" in chosen:
-            self.facts.append(("colour", str(s.colour)))
-            tint = f"{s.colour} roofed " if cls in ROOFED else f"{s.colour} "
-        has_part = cls in PARTS
-        if has_part and (
-            "count" in chosen or (tint and cls in COLOUR_OF_PART) or "layout" in chosen
-        ):
-            word, lo, hi = amount(dice, int(s.count or 1), "count" in chosen)
-            self.facts.append(("count", lo, hi))
-            adjective = tint if cls in COLOUR_OF_PART else ""
-            part = counted(word, adjective, forms(dice, PARTS[cls]), int(s.count or 1))
-            tint = "" if adjective else tint
+            tint = self.say("colour") + (" roofed " if cls in tables.ROOFED else " ")
+        of_part = tint if cls in tables.COLOUR_OF_PART else ""
+        part = ""
+        exact = "count" in chosen
+        nouns, _, parts = tables.NOUNS[cls].partition("; ")
+        if parts and (exact or of_part or "layout" in chosen):
+            word = self.number(("count",), n, exact)
+            part = _counted(word, of_part, dice.word(parts), n)
+            tint = "" if of_part else tint
         if cls == "beach" and tint:
-            after.append(f"with {s.colour} water")
+            after.append(f"with {tint}water")
             tint = ""
-        adjectives = "".join(f"{a} " for a in before) + tint
-        singular, plural = forms(dice, NOUNS[cls])
+        noun = dice.word(nouns)
         if part:
             after.insert(0, f"{'with' if dice.chance(0.8) else 'that has'} {part}")
-        if singular[0] == "=":
-            head = f"{adjectives}{singular[1:]}"
-        elif not plural:
-            head = article(f"{adjectives}{singular}")
+        if noun[0] == "=":
+            head = f"{adjectives}{tint}{noun[1:]}"
+        elif "/" not in noun:
+            head = _article(f"{adjectives}{tint}{noun}")
         else:
-            word, lo, hi = amount(dice, int(s.count or 1), "count" in chosen)
-            self.facts.append(("count", lo, hi))
-            head = counted(word, adjectives, (singular, plural), int(s.count or 1))
-            self.plural = int(s.count or 1) > 1
+            word = self.number(("count",), n, exact)
+            head = _counted(word, f"{adjectives}{tint}", noun, n)
+            self.verb = "are" if n > 1 else "is"
         return " ".join([head, *after])
 
-    def context(self, index: int, sided: bool) -> tuple[str, str, str]:
-        """Return (noun phrase, side or "", verb) of one context band."""
+    def context(self, index: int, sided: bool) -> tuple[str, str]:
+        """Return (noun phrase, side or "") of one context band."""
         kind, side = self.s.context[index]
-        noun = self.dice.pick(CONTEXTS[kind])
-        verb = "are" if noun in PLURAL else "is"
-        self.facts.append(
-            ("context", kind, side if sided or side == "around" else "any")
-        )
-        return noun, side if sided or side == "around" else "", verb
+        side = side if sided or side == "around" else ""
+        self.facts.append(("context", kind, side or "any"))
+        return self.dice.word(tables.CONTEXTS[kind]), side
 
     def vague(self, chosen: list[str]) -> str:
         """Return a subject that does not name the class."""
-        s, dice = self.s, self.dice
-        groups = [g for g, members in GROUPS.items() if s.cls in members]
-        if "ground" in chosen and dice.chance(0.35):
+        if "ground" in chosen and self.dice.chance(0.35):
             chosen.remove("ground")
-            self.facts.append(("ground", str(s.ground)))
             name = {"pavement": "paved", "soil": "bare", "sand": "sandy"}
-            return f"a piece of {name.get(str(s.ground), 'grassy')} ground"
-        group = dice.pick(groups)
+            return f"a piece of {name.get(self.say('ground'), 'grassy')} ground"
+        groups = [
+            g for g, (_, row) in tables.GROUPS.items() if self.s.cls in row.split(", ")
+        ]
+        group = self.dice.pick(groups)
         self.facts.append(("group", group))
-        return dice.pick(GROUP_WORDS[group])
+        return self.dice.word(tables.GROUPS[group][0])
 
 
-def _caption(s: Scene, dice: Dice) -> Caption:
-    d = _Draft(s, dice)
-    weights: dict[str, float] = {
-        name: w
-        for name, w in (
-            ("count", 1.0),
-            ("colour", 1.0),
-            ("layout", 0.8),
-            ("size", 0.7),
-            ("ground", 0.55),
-        )
-        if getattr(s, name) is not None
-    }
+def _chosen(s: Scene, dice: Dice) -> tuple[list[str], bool]:
+    """Return the names of what a caption says, and whether it names the class."""
+    weights = {k: w for k, w in _WEIGHTS.items() if getattr(s, k) is not None}
     if s.cls == "parking lot":
-        weights.pop("count", None)  # its layout says how full it is
+        weights.pop("count")  # its layout says how full it is
     weights |= {f"context{k}": 1.1 for k in range(len(s.context))}
     weights |= {f"small{k}": 0.6 for k in range(len(s.small))}
-    source = s.split == "source"
-    number = dice.weighted(_FACT_NUMBER_SOURCE if source else _FACT_NUMBER)
+    number = dice.weighted(_FACT_NUMBER_SOURCE if s.split == "source" else _FACT_NUMBER)
     named = dice.chance(0.84)
     if not named:  # facts that make sense without the class
         weights = {
-            k: w for k, w in weights.items() if k[:5] in ("groun", "conte", "small")
+            k: w
+            for k, w in weights.items()
+            if k.startswith(("ground", "cont", "small"))
         }
         number = max(number, 2)
     chosen: list[str] = []
     while weights and len(chosen) < number:
         chosen.append(dice.weighted(weights))
         weights.pop(chosen[-1])
+    return chosen, named
+
+
+def _caption(s: Scene, dice: Dice) -> Caption:
+    d = _Draft(s, dice)
+    chosen, named = _chosen(s, dice)
     subject = d.subject(chosen) if named else d.vague(chosen)
-    verb = "are" if d.plural else "is"
     tail: list[str] = []  # may follow the noun or "is"
     clauses: list[tuple[str, str]] = []  # (thing, "is where" or "") behind the rest
     opening = ""
     if "ground" in chosen:
-        d.facts.append(("ground", str(s.ground)))
-        word = dice.pick(GROUNDS[str(s.ground)])
-        inside = s.cls in CROSSING and word != "a lawn"
+        word = dice.word(tables.GROUNDS[d.say("ground")])
+        inside = s.cls in tables.CROSSING and word != "a lawn"
         tail.append(f"in an area of {word}" if inside else f"on {word}")
     bands = [int(c[-1]) for c in chosen if c.startswith("context")]
-    if len(bands) == 2 and s.context[1][1] == OPPOSITE.get(s.context[0][1]):
+    if len(bands) == 2 and s.context[1][1] == tables.OPPOSITE.get(s.context[0][1]):
         if dice.chance(0.5):
-            (a, _, _), (b, _, _) = d.context(0, False), d.context(1, False)
+            (a, _), (b, _) = d.context(0, False), d.context(1, False)
             d.facts.append(("between", s.context[0][0], s.context[1][0]))
             tail.append(f"between {a} and {b}")
             bands = []
     for band in bands:
-        noun, side, is_are = d.context(band, dice.chance(0.4))
+        noun, side = d.context(band, dice.chance(0.4))
         if side == "around":
             tail.append(f"surrounded by {noun}")
         elif not side and not opening and dice.chance(0.2):
-            opening = f"{dice.pick(NEAR)} {noun} there {verb}"
+            opening = f"{dice.word(tables.NEAR)} {noun} there {d.verb}"
         elif not side:
-            tail.append(f"{dice.pick(NEAR)} {noun}")
+            tail.append(f"{dice.word(tables.NEAR)} {noun}")
         elif dice.chance(0.5):
             edge = dice.pick((f"on the {side}", f"on the {side} side"))
             clauses.append((f"{noun} {edge}", ""))
         else:
-            clauses.append((noun, f"{is_are} on the {side}"))
+            be = "are" if noun in tables.PLURAL else "is"
+            clauses.append((noun, f"{be} on the {side}"))
     for k in (int(c[-1]) for c in chosen if c.startswith("small")):
-        group = s.small[k]
-        coloured = group.kind not in ("trees", "pools") and dice.chance(0.55)
-        noun = d.small(group, coloured, dice.chance(0.6))
+        noun, group = d.small(k), s.small[k]
         be = "is" if group.count == 1 else "are"
         if group.kind in ("cars", "trucks") and dice.chance(0.3):
             clauses.append((noun, f"{be} parked there"))
         else:
             clauses.append((noun, dice.pick(("", "", f"{be} nearby"))))
-    text = _assemble(dice, subject, verb, opening, tail)
+    text = " ".join(_opened(dice, subject, d.verb, opening, tail))
     for thing, where in sorted(clauses, key=lambda clause: clause[1] != ""):
         link = "and" if where or " with " in text else "with"
         text = f"{text} {link} {thing} {where}".rstrip()
     return Caption(text, tuple(d.facts))
 
 
-def _fits(text: str, earlier: Sequence[Caption]) -> bool:
-    length = text.count(" ") + 1
-    return 3 <= length <= MOST_WORDS and all(text != c.text for c in earlier)
-
-
-def _assemble(
+def _opened(
     dice: Dice, subject: str, verb: str, opening: str, tail: list[str]
-) -> str:
-    """Join the phrases with one of several openings."""
-    words = [subject, *tail]
+) -> list[str]:
+    """Return subject and tail behind one of several openings, or none."""
     x = dice.u()
     if opening:
-        words = [opening, *words]
-    elif x < 0.24:
-        words = [f"there {verb}", *words]
-    elif x < 0.50 and tail:
+        return [opening, subject, *tail]
+    if x < 0.24:
+        return [f"there {verb}", subject, *tail]
+    if x < 0.50 and tail:
         state = dice.pick(("", "", "located ")) if tail[0][:3] != "sur" else ""
-        words = [subject, verb, f"{state}{tail[0]}", *tail[1:]]
-    elif x < 0.50:
-        words = [f"this {verb}" if verb == "is" else "these are", *words]
-    elif x < 0.80:
-        words = [dice.pick(LEADS), *words]
-    return " ".join(words)
+        return [subject, verb, f"{state}{tail[0]}", *tail[1:]]
+    if x < 0.50:
+        return ["this is" if verb == "is" else "these are", subject]
+    return [dice.word(tables.LEADS), subject, *tail] if x < 0.80 else [subject, *tail]
 
 
 def describe(s: Scene) -> tuple[Caption, ...]:
     """Return five distinct captions of a scene, of 3 to 22 words."""
     dice = Dice(s.seed, 1)
-    out: list[Caption] = []
+    out: dict[str, Caption] = {}
     while len(out) < CAPTIONS:
         caption = _caption(s, dice)
-        if _fits(caption.text, out):
-            out.append(caption)
-    return tuple(out)
+        if 3 <= len(caption.text.split()) <= MOST_WORDS:
+            out.setdefault(caption.text, caption)
+    return tuple(out.values())

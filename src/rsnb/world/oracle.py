@@ -8,15 +8,14 @@ any method could do (`ceiling`) or whether a caption is true of another image
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 
 import numpy as np
 
-from rsnb.errors import DataError
 from rsnb.world.describe import Caption, Fact, describe
-from rsnb.world.phrases import GROUPS, INF, OPPOSITE
-from rsnb.world.scene import SPLITS, Scene, sample
+from rsnb.world.scene import SPLITS, Scene, known, sample
+from rsnb.world.tables import GROUPS, INF, OPPOSITE
 
 __all__ = ["Scene", "ceiling", "consistent", "facts", "scene", "truth"]
 
@@ -36,9 +35,8 @@ def scene(image_id: str) -> Scene:
 
 @cache
 def _split(split: str) -> tuple[tuple[Scene, tuple[Caption, ...]], ...]:
-    if split not in SPLITS:
-        raise DataError(f"world has no split {split!r}; it has: {', '.join(SPLITS)}.")
-    scenes = [sample(split, k) for k in range(SPLITS[split])]
+    (name,) = known(split)
+    scenes = [sample(name, k) for k in range(SPLITS[name])]
     return tuple((s, describe(s)) for s in scenes)
 
 
@@ -48,40 +46,41 @@ def facts(image_id: str) -> list[tuple[Fact, ...]]:
 
 
 def _small(s: Scene, kind: str, colour: str, lo: int, hi: int) -> bool:
-    groups = [
-        g.count for g in s.small if g.kind == kind and colour in ("any", g.colour)
-    ]
-    if any(lo <= n <= hi for n in groups):
+    seen = [g.count for g in s.small if g.kind == kind and colour in ("any", g.colour)]
+    if any(lo <= n <= hi for n in seen):
         return True
     if colour == "any" and hi == INF and kind == "trees":
         return s.cls == "forest" or any(k == "woods" for k, _ in s.context)
     own = {"parking lot": "cars", "harbor": "boats"}.get(s.cls)
-    return own == kind and colour in ("any", s.colour) and lo <= int(s.count or 0) <= hi
+    return own == kind and colour in ("any", s.colour) and lo <= (s.count or 0) <= hi
+
+
+def _context(s: Scene, kind: str, side: str) -> bool:
+    if side == "any" and _IS_CONTEXT.get(s.cls) == kind:
+        return True
+    return any(k == kind and (side in ("any", at) or at == "around")
+               for k, at in s.context)  # fmt: skip
+
+
+def _between(s: Scene, a: str, b: str) -> bool:
+    at = dict(s.context)
+    return OPPOSITE.get(at.get(a, "")) == at.get(b, "?")
+
+
+_HOLDS: dict[str, Callable[..., bool]] = {
+    "class": lambda s, cls: s.cls == cls,
+    "group": lambda s, group: s.cls in GROUPS[group][1].split(", "),
+    "count": lambda s, lo, hi: s.count is not None and lo <= s.count <= hi,
+    "small": _small,
+    "context": _context,
+    "between": _between,
+}
 
 
 def _holds(fact: Fact, s: Scene) -> bool:
     name, *args = fact
-    if name == "class":
-        return s.cls == args[0]
-    if name == "group":
-        return s.cls in GROUPS[str(args[0])]
-    if name == "count":
-        return s.count is not None and int(args[0]) <= s.count <= int(args[1])
-    if name == "small":
-        kind, colour, lo, hi = args
-        return _small(s, str(kind), str(colour), int(lo), int(hi))
-    if name == "context":
-        kind, side = args
-        if side == "any" and _IS_CONTEXT.get(s.cls) == kind:
-            return True
-        return any(
-            k == kind and (side in ("any", at) or at == "around") and
-            (side != "around" or at == "around")
-            for k, at in s.context
-        )  # fmt: skip
-    if name == "between":
-        at = dict(s.context)
-        return OPPOSITE.get(at.get(str(args[0]), "")) == at.get(str(args[1]), "?")
+    if holds := _HOLDS.get(str(name)):
+        return holds(s, *args)
     return getattr(s, str(name)) == args[0]  # colour, layout, size, ground
 
 
@@ -120,10 +119,10 @@ def ceiling(split: str = "test") -> dict[str, float]:
     """
     true = truth(split)
     sizes = true.sum(1)
+    own = sizes.reshape(-1, 5)  # a row an image
     out: dict[str, float] = {}
     for k in (1, 5, 10):
-        hits = [_hit(sizes[true[:, i]], sizes[5 * i : 5 * i + 5], k)
-                for i in range(true.shape[1])]  # fmt: skip
+        hits = [_hit(sizes[column], own[i], k) for i, column in enumerate(true.T)]
         out[f"i2t_r{k}"] = 100 * math.fsum(hits) / len(hits)
     for k in (1, 5, 10):
         out[f"t2i_r{k}"] = 100 * math.fsum(np.minimum(k / sizes, 1)) / len(sizes)
@@ -136,8 +135,6 @@ def _hit(rivals: np.ndarray, own: np.ndarray, k: int) -> float:
     best = own.min()
     room = k - int((rivals < best).sum())
     tied, good = int((rivals == best).sum()), int((own == best).sum())
-    if room <= 0:
-        return 0.0
-    return (
-        1 - math.comb(tied - good, room) / math.comb(tied, room) if room < tied else 1.0
-    )
+    if 0 < room < tied:
+        return 1 - math.comb(tied - good, room) / math.comb(tied, room)
+    return float(room > 0)

@@ -14,16 +14,17 @@ from typing import TypeVar
 
 import numpy as np
 
-from rsnb.world.kinds import AROUND, CONTEXT, GROUND, HIDES, KINDS, SMALL, TASTE, Kind
+from rsnb.errors import DataError
+from rsnb.world import tables
+from rsnb.world.tables import KINDS, OPPOSITE, SIDES, Kind
 
-__all__ = ["SIDES", "SPLITS", "Dice", "Scene", "Small", "sample"]
+__all__ = ["KINDS", "SPLITS", "Dice", "Scene", "Small", "known", "sample"]
 
 T = TypeVar("T")
 
 SPLITS: Mapping[str, int] = MappingProxyType(
     {"source": 6000, "captioner": 6000, "train": 4000, "val": 450, "test": 450}
 )
-SIDES = ("left", "right", "top", "bottom")
 _SEED_BASE = {s: (k + 1) * 1_000_000 for k, s in enumerate(SPLITS)}
 
 
@@ -52,14 +53,18 @@ class Dice:
         """Return one of `items`."""
         return items[int(self.u() * len(items))]
 
+    def word(self, row: str) -> str:
+        """Return one of the options of a row of a table."""
+        return self.pick(row.split(", "))
+
     def weighted(self, weights: Mapping[T, float]) -> T:
         """Return a key, in proportion to its weight."""
         x = self.u() * sum(weights.values())
-        for key, w in weights.items():
-            x -= w
+        for key in weights:
+            x -= weights[key]
             if x < 0:
-                return key
-        return next(reversed(list(weights)))
+                break
+        return key
 
     def shuffled(self, items: Sequence[T]) -> list[T]:
         """Return `items` in random order."""
@@ -106,49 +111,53 @@ class Scene:
     small: tuple[Small, ...]
 
 
+def known(split: str | None) -> tuple[str, ...]:
+    """Return the named split, or all of them; raise DataError if there is none."""
+    if split is None:
+        return tuple(SPLITS)
+    if split not in SPLITS:
+        raise DataError(f"world has no split {split!r}; it has: {', '.join(SPLITS)}.")
+    return (split,)
+
+
 def _layout(kind: Kind, count: int | None, dice: Dice) -> str | None:
-    options = kind.layouts.split()
-    if count is None or not options or "round" in options:
-        return dice.pick(options) if options else None
-    fits = {
-        "row": 3 <= count <= 6,
-        "grid": count in (4, 6, 8, 9),
-        "ring": count >= 5,
-        "scattered": 3 <= count <= 10,
-    }
-    able = [o for o in options if fits[o]]
+    able = kind.layouts.split()
+    if count is not None and "round" not in able:
+        fits = {"row": 3 <= count <= 6, "grid": count in (4, 6, 8, 9),
+                "ring": count >= 5, "scattered": 3 <= count <= 10}  # fmt: skip
+        able = [o for o in able if fits[o]]
     return dice.pick(able) if able else None
 
 
-def _context(kind: Kind, style: str, dice: Dice) -> tuple[tuple[str, str], ...]:
-    weights = {k: w for k, w in CONTEXT[style].items() if k not in kind.without.split()}
+def _context(
+    kind: Kind, bands: Mapping[str, int], dice: Dice
+) -> tuple[tuple[str, str], ...]:
+    weights = {k: w for k, w in bands.items() if k not in kind.without.split()}
     number = dice.weighted({0: 0.22, 1: 0.40, 2: 0.30, 4: 0.08})
-    around = [k for k in AROUND if k in weights]
+    around = [k for k in tables.AROUND if k in weights]
     if number == 4 and around:
         return ((dice.pick(around), "around"),)
     out: list[tuple[str, str]] = []
     for side in dice.shuffled(SIDES)[: min(number, 2)]:
         if weights:
-            chosen = dice.weighted(weights)
-            weights.pop(chosen)
-            out.append((chosen, side))
+            out.append((dice.weighted(weights), side))
+            weights.pop(out[-1][0])
     return tuple(out)
 
 
 def _small(
     kind: Kind, size: str | None, context: tuple[tuple[str, str], ...], dice: Dice
 ) -> tuple[Small, ...]:
-    kinds = [
-        k
-        for k in kind.small.split()
-        if not (k == "boats" and size in ("narrow", "small", None) and kind.sizes)
-        # single trees beside woods could not be told from them
-        and not (k == "trees" and any(c == "woods" for c, _ in context))
-    ]
+    no = set()
+    if kind.sizes and size in ("narrow", "small", None):
+        no.add("boats")
+    if any(c == "woods" for c, _ in context):  # single trees could not be told apart
+        no.add("trees")
+    kinds = [k for k in kind.small.split() if k not in no]
     number = dice.weighted({0: 0.30, 1: 0.48, 2: 0.22})
     out = []
     for k in dice.shuffled(kinds)[:number]:
-        most, colours = SMALL[k]
+        most, colours, _ = tables.SMALL[k]
         out.append(Small(k, dice.pick(colours.split()), dice.between(1, most)))
     return tuple(out)
 
@@ -162,28 +171,24 @@ def sample(split: str, index: int) -> Scene:
     cls = dice.pick(list(KINDS))
     kind = KINDS[cls]
     style = dice.pick(kind.styles.split())
-    ground = dice.weighted(GROUND[style]) if kind.ground else None
-    taste = TASTE[style].split()
-    colours = {
-        c: 3.0 if c in taste else 1.0
-        for c in kind.colours.split()
-        if c != HIDES.get(str(ground))
-    }
+    grounds, bands, taste = tables.STYLES[style]
+    ground = dice.weighted(grounds) if kind.ground else None
+    hidden = tables.HIDES.get(ground or "")
+    options = [c for c in kind.colours.split() if c != hidden]
+    colours = {c: 3.0 if c in taste.split() else 1.0 for c in options}
     count = dice.pick(kind.counts) if kind.counts else None
     layout = _layout(kind, count, dice)
-    size = None
-    if kind.sizes and count in (None, 1):
-        size = dice.pick(kind.sizes.split())
-    context = _context(kind, style, dice)
+    one = kind.sizes and count in (None, 1)
+    size = dice.pick(kind.sizes.split()) if one else None
+    context = _context(kind, bands, dice)
     if cls == "beach":  # the sea is on one side, anything else on the far one
         sea = dice.pick(SIDES)
-        far = {"left": "right", "right": "left", "top": "bottom", "bottom": "top"}[sea]
-        land = tuple((k, far) for k, s in context[:1] if s != "around")
+        land = tuple((k, OPPOSITE[sea]) for k, s in context[:1] if s != "around")
         context = (("sea", sea), *land)
     scene_colour = dice.weighted(colours) if colours else None
     if cls == "parking lot":
-        lo, hi = {"empty": (2, 4), "half": (12, 16), "full": (26, 30)}[str(layout)]
-        count = dice.between(lo, hi)
+        full = {"empty": (2, 4), "half": (12, 16), "full": (26, 30)}
+        count = dice.between(*full[str(layout)])
     return Scene(
         seed, split, cls, style, count, scene_colour, layout, size, ground, context,
         _small(kind, size, context, dice),
