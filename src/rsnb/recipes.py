@@ -75,7 +75,7 @@ def _vit(width: int, layers: int, patch: int = 8, side: int = 64) -> dict:
 RN, VIT = _resnet(16), _vit(128, 4)
 # Windows of 64 to 192 native pixels, so that crops are in distribution.
 _WIDE: dict[str, Any] = {"min_scale": 0.33, "average": 0.98}
-_START = TrainConfig(epochs=6, lr=1.5e-3, eval_every=2, **_WIDE)
+_START = TrainConfig(epochs=8, lr=2e-3, eval_every=2, **_WIDE)
 _STRONG_RN = TrainConfig(epochs=72, lr=2e-3, eval_every=6, **_WIDE)
 _STRONG_VIT = TrainConfig(epochs=24, lr=2e-3, **_WIDE)
 _WORLD: dict[str, Any] = {"context": 24, "store": 192, "shipped": True}
@@ -110,7 +110,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             "rsicd",
             "train",
             RN,
-            replace(_REAL, epochs=60, eval_every=10),
+            replace(_REAL, epochs=40, eval_every=8),
             min_count=2,
             extra=("ucm",),
             turns=True,

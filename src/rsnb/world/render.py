@@ -99,7 +99,7 @@ def _develop(c: Canvas, s: Scene) -> Image.Image:
     px += (ramp[None, :] * gx // NATIVE + ramp[:, None] * gy // NATIVE)[:, :, None]
     px += (np.array((206, 214, 224), np.int32) - px) * dice.between(0, 16) // 100
     if shifted:
-        mix = np.array(((52, 36, 12), (30, 44, 26), (16, 34, 50)), np.int32)
+        mix = np.array(((72, 20, 8), (16, 66, 18), (10, 20, 70)), np.int32)
         px = px @ mix.T // 100
     rng = np.random.Generator(np.random.PCG64([s.seed, 3]))
     raw = np.frombuffer(rng.bytes(px.size), np.uint8).reshape(px.shape)
