@@ -160,7 +160,10 @@ def test_pair_out_of_step_stops(toy_book, no_kernel, damage):
         run(root, WORLD)
 
 
-def test_named_data_must_be_there_before_a_kernel(toy_book, no_kernel, tmp_path):
+def test_named_data_must_be_there_before_a_kernel(
+    toy_book, no_kernel, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("RSNB_DATA", str(tmp_path))
     root = toy_book(**{"00_one": "1"})
     with pytest.raises(DataError, match="ucm is not on this machine"):
         run(root, profiles.PROFILES["ucm"])
