@@ -40,7 +40,7 @@ class Profile:
     data: str
     backbone: str = "CLIP-ViT-B-32"
     transformer: str = ""
-    query: str = "an airport with several planes"
+    query: str = "aircraft waiting beside a terminal"
     sisters: tuple[str, ...] = ()
     oracle: bool = False
     receipts: tuple[str, ...] = ()

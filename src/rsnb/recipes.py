@@ -91,9 +91,13 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "world-vit": Recipe("world", "train", VIT, _STRONG_VIT, **_WORLD),
         **{
             f"source-{tower}-{seed}": Recipe(
-                "world", "source", vision, replace(_START, seed=seed), **_WORLD
+                "world",
+                "source",
+                vision,
+                replace(_START, seed=seed, epochs=epochs),
+                **_WORLD,
             )
-            for tower, vision in (("rn", RN), ("vit", VIT))
+            for tower, vision, epochs in (("rn", RN, 14), ("vit", VIT, 8))
             for seed in (0, 1)
         },
         "ucm-rn": Recipe(
