@@ -88,10 +88,14 @@ def test_tables_round_and_hold_rows_in_order():
 
 
 def test_seed_table_has_one_row_a_run_and_says_what_is_missing(tree):
-    run = {"seed": 1, "mR": 52.1, "mR_interval": [50.0, 54.2], "i2t_r1": 9.0}
+    recalls = {f"{way}_r{k}": 9.04 for way in ("t2i", "i2t") for k in (10, 5, 1)}
+    run = {"seed": 1, "mR": 52.1, "mR_interval": [50.0, 54.2], **recalls}
     report.record("backbone-x", {"runs": [{**run, "train_seconds": 90.0}]}, command="c")
     rows = report.seed_table(["backbone-x", "backbone-y"])
-    assert rows[0]["backbone"] == "x" and rows[0]["95 % interval"] == "50.0 to 54.2"
-    assert rows[0]["minutes"] == 1.5 and rows[0]["i2t_r1"] == 9.0
+    assert rows[0]["backbone"] == "x" and rows[0]["95 %"] == "50.0–54.2"
+    assert rows[0]["min"] == 2 and rows[0]["i2t 1"] == "9.0"
+    assert [*rows[0]][4:] == [
+        f"{w} {k}" for w in ("i2t", "t2i") for k in (1, 5, 10)
+    ] + ["min"]
     assert rows[1] == {"backbone": "backbone-y", "seed": "no receipt in this copy"}
     assert report.seed_table([])

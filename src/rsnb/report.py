@@ -128,9 +128,10 @@ def seed_table(names: Sequence[str]) -> list[dict[str, Any]]:
             rows.append(
                 {
                     "backbone": name.removeprefix("backbone-"), "seed": run["seed"],
-                    "mR": run["mR"], "95 % interval": f"{low:.1f} to {high:.1f}",
-                    **{k: run[k] for k in run if k.startswith(("i2t", "t2i"))},
-                    "minutes": run["train_seconds"] / 60,
+                    "mR": run["mR"], "95 %": f"{low:.1f}–{high:.1f}",
+                    **{f"{way} {k}": f"{run[f'{way}_r{k}']:.1f}"
+                       for way in ("i2t", "t2i") for k in (1, 5, 10)},
+                    "min": round(run["train_seconds"] / 60),
                 }
             )  # fmt: skip
     return rows or [{"backbone": "none of this profile's own", "seed": "-"}]
