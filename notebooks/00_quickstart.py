@@ -195,7 +195,8 @@ recall
 # images, even a reader who sees every fact must guess among them. The second
 # limit can be computed only where the facts are known, which is the embedded
 # world: its *oracle* reads the scene description that made the image. No model
-# has access to that; it is printed as a yardstick.
+# has access to that; it is printed as a yardstick. For an image, this oracle
+# prefers captions that fit few other images.
 
 # %% tags=["nbval-check-output"]
 ceilings = cfg.ceilings(test)
