@@ -35,15 +35,11 @@ def info_nce(
         Scalar tensor; log B for embeddings that tell nothing.
     """
     logits = logit_scale * img_emb @ txt_emb.T
-    if same is None:
-        target = torch.arange(len(logits), device=logits.device)
-        i2t = F.cross_entropy(logits, target, label_smoothing=smoothing)
-        t2i = F.cross_entropy(logits.T, target, label_smoothing=smoothing)
-    else:
-        same = same.to(logits.dtype)
-        rows, columns = same / same.sum(1, keepdim=True), same.T / same.T.sum(1, True)
-        i2t = F.cross_entropy(logits, rows, label_smoothing=smoothing)
-        t2i = F.cross_entropy(logits.T, columns, label_smoothing=smoothing)
+    same = torch.eye(len(logits)) if same is None else same
+    same = same.to(logits)  # on its device, in its dtype
+    rows, columns = same / same.sum(1, keepdim=True), same.T / same.T.sum(1, True)
+    i2t = F.cross_entropy(logits, rows, label_smoothing=smoothing)
+    t2i = F.cross_entropy(logits.T, columns, label_smoothing=smoothing)
     return (i2t + t2i) / 2
 
 
