@@ -42,7 +42,7 @@ def test_it_learns_the_squares():
 @pytest.mark.parametrize("tower", ["rn", "vit"])
 def test_resume_gives_the_same_bytes(tmp_path, stop, tower):
     settings = {
-        "epochs": 3, "average": 0.9, "captions": 2, "jitter": 0.1, "mix": 0.4,
+        "epochs": 3, "average": 0.9, "jitter": 0.1, "mix": 0.4,
         "tower": tower,
     }  # fmt: skip
     straight = run(**settings)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["SYMMETRIES", "random_view", "turn", "turn_caption"]
+__all__ = ["SYMMETRIES", "random_view", "resize", "turn", "turn_caption"]
 
 SYMMETRIES = 8  # 4 turns by 90 degrees, each plain or mirrored left to right
 
@@ -77,7 +77,7 @@ def random_view(
         rng: source of sizes, places and colours.
     """
     size, whole = images.shape[-1], round(full * len(images))
-    views = [_resize(images[:whole], side)]
+    views = [resize(images[:whole], side)]
     for group in images[whole:].chunk(4) if whole < len(images) else ():
         share = float(torch.rand(1, generator=rng)) * (1 - min_scale) + min_scale
         window = round(size * share)
@@ -86,7 +86,7 @@ def random_view(
             im[:, y : y + window, x : x + window]
             for im, (y, x) in zip(group, at, strict=True)
         ]
-        views.append(_resize(torch.stack(cut), side))
+        views.append(resize(torch.stack(cut), side))
     out = torch.cat(views)
     if jitter:
         shape = (2, len(out), 3, 1, 1)
@@ -97,7 +97,8 @@ def random_view(
     return out
 
 
-def _resize(images: Tensor, side: int) -> Tensor:
+def resize(images: Tensor, side: int) -> Tensor:
+    """Return (B, C, side, side), anti-aliased; unchanged if it is that already."""
     if images.shape[-1] == side or not len(images):
         return images[..., :side, :side]
     return F.interpolate(images, (side, side), mode="bilinear", antialias=True)

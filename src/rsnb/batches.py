@@ -1,6 +1,7 @@
 """Training settings, and batches that are a pure function of (seed, epoch, step).
 
 Explained in notebook 02. So a run that stops anywhere resumes with the same data.
+Caption weights (notebook 03) are a second input: they decide what is drawn how often.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rsnb.augment import SYMMETRIES, random_view, turn, turned_captions
+from rsnb.augment import SYMMETRIES, random_view, resize, turn, turned_captions
 from rsnb.backbones import Backbone
 from rsnb.errors import ParameterError
+from rsnb.pacing import draw
 from rsnb.pairs import Pairs
 
-__all__ = ["Batches", "TrainConfig"]
+__all__ = ["Batch", "Batches", "TrainConfig"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,6 @@ class TrainConfig:
         mix: strength of mixing each image with another (mixup, Zhang 2018), whose
             caption then shares the target; 0 for none. Helps small data sets.
         symmetric: turn and mirror images, and their side words with them.
-        captions: captions drawn an image and step; 2 halves the cost of a caption.
         smoothing: label smoothing of the loss.
         average: decay of the running mean of the weights; 0 for none.
         eval_every: epochs between looks at the validation split.
@@ -54,7 +55,6 @@ class TrainConfig:
     jitter: float = 0.0
     mix: float = 0.0
     symmetric: bool = True
-    captions: int = 1
     smoothing: float = 0.0
     average: float = 0.0
     eval_every: int = 4
@@ -70,12 +70,29 @@ class TrainConfig:
             "min_scale": 0 < self.min_scale <= 1,
             "full": 0 <= self.full <= 1,
             "average": 0 <= self.average < 1,
-            "captions": self.captions >= 1,
             "eval_every": self.eval_every >= 1,
         }
         bad = [f"{k}={getattr(self, k)}" for k, ok in checks.items() if not ok]
         if bad:
             raise ParameterError(f"TrainConfig: {', '.join(bad)} out of range.")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step sees.
+
+    Attributes:
+        images: uint8 (B, 3, S, S).
+        ids: int64 (B, L), tokens of one caption an image.
+        rows: int64 (B,), caption rows in the training split.
+        same: float (B, B), how far image i and caption j belong together: 1 on the
+            diagonal, for equal captions, and for captions of the same image.
+    """
+
+    images: Tensor
+    ids: Tensor
+    rows: np.ndarray
+    same: Tensor
 
 
 class Batches:
@@ -86,7 +103,7 @@ class Batches:
     ) -> None:
         # Channels last, as the pixels lie and as convolutions are fastest on a CPU.
         self.pixels = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-        self.cfg, self.side = cfg, backbone.image_size
+        self.cfg, self.side, self.gt = cfg, backbone.image_size, pairs.gt
         turned = (
             turned_captions(pairs.captions) if cfg.symmetric else [list(pairs.captions)]
         )
@@ -99,36 +116,53 @@ class Batches:
         self.images = np.flatnonzero(count)  # quarantined captions may leave none
         self.steps = max(1, len(self.images) // cfg.batch_size)
 
-    def epoch(
-        self, epoch: int, start: int = 0
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor, float]]:
-        """Yield images (B, 3, S, S), ids (B, c, L), text numbers (B, c) and a share.
+    def whole(self) -> np.ndarray:
+        """Return uint8 (N, side, side, 3), images whole, as the encoder sees them."""
+        parts = [resize(p, self.side) for p in self.pixels.split(256)]
+        return torch.cat(parts).permute(0, 2, 3, 1).contiguous().numpy()
 
-        The share is that of its own pixels in each image; the rest is the image of the
-        row before, see `mix`.
+    def epoch(
+        self, epoch: int, start: int = 0, weight: np.ndarray | None = None
+    ) -> Iterator[Batch]:
+        """Yield the batches of an epoch from step `start` on.
+
+        Args:
+            epoch: number of the epoch.
+            start: first step.
+            weight: (T,) in [0, 1], how often to draw each caption; see `pacing.draw`.
         """
         cfg = self.cfg
-        rows = np.random.default_rng((cfg.seed, epoch)).permutation(self.images)
+        weight = np.ones(len(self.text)) if weight is None else weight
+        rng = np.random.default_rng((cfg.seed, epoch))
+        images, texts = draw(
+            weight, self.order, self.first, self.count, self.images, rng
+        )
         for step in range(start, self.steps):
-            rng = np.random.default_rng((cfg.seed, epoch, step))
-            gen = torch.Generator().manual_seed(int(rng.integers(2**62)))
-            part = rows[step * cfg.batch_size : (step + 1) * cfg.batch_size]
-            pick = rng.integers(0, self.count[part][:, None], (len(part), cfg.captions))
-            caps = self.order[self.first[part][:, None] + pick]
-            images = random_view(
-                self.pixels[torch.from_numpy(part)],
-                self.side, cfg.min_scale, cfg.full, cfg.jitter, gen,
-            )  # fmt: skip
-            ids = self.ids[0][caps]
-            if cfg.symmetric:
-                which = torch.randint(SYMMETRIES, (len(part),), generator=gen)
-                for k in range(1, SYMMETRIES):
-                    sub = torch.nonzero(which == k).flatten()
-                    images[sub] = turn(images[sub], k)
-                    ids[sub] = self.ids[k][caps[sub.numpy()]]
-            share = 1.0
-            if cfg.mix:
-                share = float(rng.beta(cfg.mix, cfg.mix))
-                mixed = images * share + images.roll(1, 0) * (1 - share)
-                images = mixed.to(torch.uint8)
-            yield images, ids, torch.from_numpy(self.text[caps]), share
+            part = slice(step * cfg.batch_size, (step + 1) * cfg.batch_size)
+            yield self._batch(images[part], texts[part], (cfg.seed, epoch, step))
+
+    def _batch(
+        self, rows: np.ndarray, caps: np.ndarray, seed: tuple[int, ...]
+    ) -> Batch:
+        cfg, rng = self.cfg, np.random.default_rng(seed)
+        gen = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        images = random_view(
+            self.pixels[torch.from_numpy(rows)],
+            self.side, cfg.min_scale, cfg.full, cfg.jitter, gen,
+        )  # fmt: skip
+        ids = self.ids[0][caps]
+        if cfg.symmetric:
+            which = torch.randint(SYMMETRIES, (len(rows),), generator=gen)
+            for k in range(1, SYMMETRIES):
+                sub = torch.nonzero(which == k).flatten()
+                images[sub] = turn(images[sub], k)
+                ids[sub] = self.ids[k][caps[sub.numpy()]]
+        text = torch.from_numpy(self.text[caps])
+        image = torch.from_numpy(rows)
+        same = ((text[:, None] == text) | (image[:, None] == image)).float()
+        if cfg.mix:
+            share = float(rng.beta(cfg.mix, cfg.mix))
+            mixed = images * share + images.roll(1, 0) * (1 - share)
+            images = mixed.to(torch.uint8)
+            same = share * same + (1 - share) * same.roll(1, 0)
+        return Batch(images, ids, caps, same)

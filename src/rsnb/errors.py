@@ -22,6 +22,7 @@ __all__ = [
     "ResourceError",
     "RsnbError",
     "StalePageError",
+    "TrainingError",
 ]
 
 
@@ -112,3 +113,9 @@ class ResourceError(RsnbError):
     """Memory, time or disk ran out."""
 
     exit_code = 3
+
+
+class TrainingError(RsnbError):
+    """A loss or a weight stopped being a number; the last good state is kept."""
+
+    exit_code = 1

@@ -37,6 +37,7 @@ class RunState:
             groups, lr=cfg.lr, weight_decay=cfg.weight_decay, betas=(0.9, 0.98)
         )
         self.best = dict(self.mean)
+        self.looks: list[Tensor] = []  # panel losses, see `pacing.look`
 
     def average(self, decay: float, step: int) -> None:
         """Move the running mean of the weights towards the model."""
@@ -52,6 +53,7 @@ class RunState:
         out = {f"model/{k}": v for k, v in self.model.state_dict().items()}
         out |= {f"mean/{k}": v for k, v in self.mean.items()}
         out |= {f"best/{k}": v for k, v in self.best.items()}
+        out |= {f"look/{i:04d}": v for i, v in enumerate(self.looks)}
         for i, slots in self.optim.state_dict()["state"].items():
             out |= {f"optim/{i}/{k}": v for k, v in slots.items()}
         data = st_save(
@@ -69,6 +71,7 @@ class RunState:
 
         self.model.load_state_dict(part("model"))
         self.mean, self.best = part("mean"), part("best")
+        self.looks = [v for _, v in sorted(part("look").items())]
         state = self.optim.state_dict()
         slots: dict[int, dict[str, Tensor]] = {}
         for key, v in part("optim").items():

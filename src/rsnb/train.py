@@ -1,7 +1,7 @@
-"""A plain, fast training loop with exact resume.
+"""A plain, fast training loop with exact resume, for any method.
 
-Explained in notebook 02. Data order and augmentation follow from (seed, epoch, step)
-alone, so a run that stops anywhere and resumes ends with the same bytes.
+Explained in notebooks 02 and 03. Data order and augmentation follow from (seed, epoch,
+step) alone, so a run that stops anywhere and resumes ends with the same bytes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,16 +21,18 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from rsnb.backbones import Backbone, build, wrap
-from rsnb.batches import Batches, TrainConfig
+from rsnb.batches import Batch, Batches, TrainConfig
 from rsnb.embed import embed_images, embed_texts
-from rsnb.errors import ParameterError
+from rsnb.errors import ParameterError, TrainingError
 from rsnb.files import fingerprint, read_json, receipt_path, write_bytes
-from rsnb.losses import alignment, info_nce, uniformity
+from rsnb.losses import alignment, uniformity
+from rsnb.methods import InfoNCE, Method, Step
 from rsnb.metrics import evaluate_embeddings
+from rsnb.pacing import Verdict, judge, look
 from rsnb.pairs import Pairs
 from rsnb.runstate import RunState
 
-__all__ = ["FitResult", "TrainConfig", "fit"]
+__all__ = ["FitResult", "TrainConfig", "fit", "interpolate"]
 
 
 @dataclass(frozen=True)
@@ -38,14 +41,19 @@ class FitResult:
 
     Attributes:
         backbone: with the weights of the best validation epoch.
-        log: one dict an evaluation: epoch, loss, val_mR, alignment, uniformity.
+        last: with the weights of the last epoch.
+        log: one dict an evaluation: epoch, loss, val_mR, alignment, uniformity, and
+            the estimated `noise` rate if pairs were judged.
         best_epoch: the epoch chosen on validation.
+        verdicts: one a look of the judge, the first before training; empty without.
         seconds: training time, all sittings together, evaluation included.
     """
 
     backbone: Backbone
+    last: Backbone
     log: tuple[dict[str, float], ...]
     best_epoch: int
+    verdicts: tuple[Verdict, ...]
     seconds: float
 
 
@@ -63,22 +71,35 @@ def lr_at(step: int, total: int, cfg: TrainConfig) -> float:
     return cfg.lr * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
 
 
-def _copy(start: Backbone) -> nn.Module:
+def _copy(start: Backbone, weights: Mapping[str, Tensor] | None = None) -> nn.Module:
     model = build(start.entry.config, start.entry.activation)
-    model.load_state_dict(start.model.state_dict())
+    model.load_state_dict(weights or start.model.state_dict())
     # Channels last makes CPU and GPU convolutions a quarter faster.
     return model.to(memory_format=torch.channels_last).to(start.device)
 
 
-def _look(
-    start: Backbone, weights: dict[str, Tensor], val: Pairs, pixels: np.ndarray
-) -> dict[str, float]:
+def _wrap(start: Backbone, weights: Mapping[str, Tensor]) -> Backbone:
+    digest = fingerprint(*(v.cpu().numpy() for v in weights.values()))
+    return wrap(start.name, _copy(start, weights), start.entry, digest)
+
+
+def interpolate(start: Backbone, end: Backbone, share: float = 0.5) -> Backbone:
+    """Return the backbone with weights (1 - share) start + share end (WiSE-FT, 2022).
+
+    Both must have one architecture; `share` lies in [0, 1].
+    """
+    a, b = start.model.state_dict(), end.model.state_dict()
+    mixed = {
+        k: torch.lerp(a[k], v, share) if v.is_floating_point() else v
+        for k, v in b.items()
+    }
+    return _wrap(start, mixed)
+
+
+def _look(model: Backbone, val: Pairs, pixels: np.ndarray) -> dict[str, float]:
     """Return recall, alignment and uniformity on the validation split."""
-    model = _copy(start)
-    model.load_state_dict(weights)
-    looked = wrap(start.name, model, start.entry, "")
-    img = embed_images(looked, pixels)
-    txt = embed_texts(looked, val.captions)
+    img = embed_images(model, pixels)
+    txt = embed_texts(model, val.captions)
     a, b = torch.from_numpy(img), torch.from_numpy(txt)
     return {
         "val_mR": float(evaluate_embeddings(txt, img, val.gt).mR),
@@ -88,6 +109,77 @@ def _look(
     }
 
 
+class _Run:
+    """One training run: model, data, method and what the judge has seen."""
+
+    def __init__(
+        self, start: Backbone, pairs: Pairs, pixels: np.ndarray, cfg: TrainConfig,
+        method: Method,
+    ) -> None:  # fmt: skip
+        self.start, self.pairs, self.cfg, self.method = start, pairs, cfg, method
+        self.model: Any = _copy(start)
+        self.data = Batches(start, pairs, pixels, cfg)
+        self.state = RunState(self.model, cfg)
+        self.bf16 = cfg.bf16 and _fast_bf16(start.device)
+        self.total = cfg.epochs * self.data.steps
+        self.small: np.ndarray | None = None
+
+    def judge(self, epoch: int) -> Verdict | None:
+        """Look at all training pairs if it is time to, and return the verdict."""
+        how = self.method.judge
+        if how is None:
+            return None
+        due = epoch // how.every + 1
+        if len(self.state.looks) < due:
+            if self.small is None:
+                self.small = self.data.whole()
+            seen = _wrap(self.start, self.state.mean)
+            img = embed_images(seen, self.small)
+            txt = embed_texts(seen, self.pairs.captions)
+            scale = float(self.state.mean["logit_scale"].exp().clamp(max=100))
+            found = look(img, txt, self.pairs.gt, scale, how)
+            self.state.looks.append(torch.from_numpy(found))
+        return judge(np.stack([x.numpy() for x in self.state.looks[:due]]), how)
+
+    def step(self, batch: Batch, clean: np.ndarray | None, now: int) -> float:
+        """Make one step and return its loss."""
+        model, optim, device = self.model, self.state.optim, self.start.device
+        for group in optim.param_groups:
+            group["lr"] = lr_at(now, self.total, self.cfg)
+        pixels = self.start.normalise(batch.images.to(device))
+        tokens: tuple[Tensor, ...] = ()
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
+            img = model.encode_image(pixels)
+            txt = model.encode_text(batch.ids.to(device))
+        trust = np.ones((3, len(img)), np.float32) if clean is None else clean
+        loss = self.method(
+            Step(
+                F.normalize(img.float(), dim=-1),
+                F.normalize(txt.float(), dim=-1),
+                model.logit_scale.exp().clamp(max=100),
+                batch.same.to(device),
+                torch.from_numpy(trust).to(device),
+                now / self.total,
+                *tokens,
+            )
+        )
+        optim.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
+            first = ", ".join(map(str, batch.rows[:8]))
+            raise TrainingError(
+                f"loss {float(loss.detach())}, gradient norm {float(norm)} at epoch "
+                f"{now // self.data.steps + 1}, step {now % self.data.steps + 1}; the "
+                f"batch holds caption rows {first}, … Lower lr={self.cfg.lr}, or look "
+                "at these rows. The last saved state is untouched."
+            )
+        optim.step()
+        if self.cfg.average:
+            self.state.average(self.cfg.average, now)
+        return float(loss.detach())
+
+
 def fit(
     start: Backbone,
     pairs: Pairs,
@@ -95,11 +187,12 @@ def fit(
     val: Pairs,
     val_pixels: np.ndarray,
     cfg: TrainConfig,
+    method: Method | None = None,
     *,
     folder: Path | None = None,
     max_steps: int | None = None,
 ) -> FitResult:
-    """Train a copy of `start` with InfoNCE and keep the best validation weights.
+    """Train a copy of `start` and keep the best validation weights.
 
     Args:
         start: architecture and first weights.
@@ -109,19 +202,24 @@ def fit(
         val: validation images and captions; the only data that selection sees.
         val_pixels: uint8 (M, S', S', 3).
         cfg: see `TrainConfig`.
+        method: what a batch teaches, see `rsnb.methods`; InfoNCE if not given.
         folder: keep `state.safetensors` and `log.jsonl` here, and resume from them.
         max_steps: stop (resumably) after this many steps of this sitting.
 
     Raises:
         ParameterError: the folder holds a run with other settings or data.
+        TrainingError: loss or gradient is not finite; names the batch.
     """
-    model: Any = _copy(start)
-    device = start.device
-    data = Batches(start, pairs, pixels, cfg)
-    state = RunState(model, cfg)
-    identity = fingerprint(asdict(cfg), start.digest, list(pairs.ids), list(val.ids))
+    method = method or InfoNCE()
+    run = _Run(start, pairs, pixels, cfg, method)
+    state, data = run.state, run.data
+    identity = fingerprint(
+        asdict(cfg), repr(method), start.digest, list(pairs.ids), list(val.ids),
+        list(pairs.captions), pairs.gt,
+    )  # fmt: skip
     log: list[dict[str, float]] = []
     losses: list[float] = []  # of the epoch under way
+    verdicts: list[Verdict] = []
     epoch = step = 0
     seconds = 0.0
     path = folder / "state.safetensors" if folder else None
@@ -149,49 +247,33 @@ def fit(
             lines = "".join(json.dumps(e) + "\n" for e in log)
             write_bytes(folder / "log.jsonl", lines.encode())
 
-    total, done = cfg.epochs * data.steps, 0
-    began = time.monotonic()
-    bf16 = cfg.bf16 and _fast_bf16(device)
-    bar = tqdm(total=total, initial=epoch * data.steps + step, desc="train")
+    done, began = 0, time.monotonic()
+    bar = tqdm(total=run.total, initial=epoch * data.steps + step, desc="train")
     for epoch in range(epoch, cfg.epochs):  # noqa: B020  resumes where it stood
-        model.train()
+        verdict = run.judge(epoch)
+        run.model.train()
+        sample = verdict is not None and method.judge and method.judge.sample
+        weight = verdict.clean[2] if verdict is not None and sample else None
         at = step
-        for images, ids, text, share in data.epoch(epoch, step):
-            now = epoch * data.steps + at
-            for group in state.optim.param_groups:
-                group["lr"] = lr_at(now, total, cfg)
-            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                img = model.encode_image(start.normalise(images.to(device)))
-                txt = model.encode_text(ids.flatten(0, 1).to(device))
-            img = F.normalize(img.float(), dim=-1)
-            txt = F.normalize(txt.float(), dim=-1).unflatten(0, ids.shape[:2])
-            scale = model.logit_scale.exp().clamp(max=100)
-            same = (text[:, None] == text).float()
-            same = share * same + (1 - share) * same.roll(1, 0)
-            each = [
-                info_nce(img, txt[:, j], scale, same[..., j], cfg.smoothing)
-                for j in range(cfg.captions)
-            ]
-            loss = torch.stack(each).mean()
-            state.optim.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-            state.optim.step()
-            if cfg.average:
-                state.average(cfg.average, now)
-            losses.append(float(loss.detach()))
+        for batch in data.epoch(epoch, step, weight):
+            clean = verdict.clean[:, batch.rows] if verdict is not None else None
+            losses.append(run.step(batch, clean, epoch * data.steps + at))
             at, done = at + 1, done + 1
             bar.update()
             if done == max_steps:
                 save(epoch, at)
                 bar.close()
-                return FitResult(start, tuple(log), -1, time.monotonic() - began)
+                return FitResult(
+                    start, start, tuple(log), -1, (), time.monotonic() - began
+                )
         step = 0
         if (epoch + 1) % cfg.eval_every == 0 or epoch + 1 == cfg.epochs:
             if not cfg.average:
-                state.mean = {k: v.clone() for k, v in model.state_dict().items()}
-            entry = _look(start, state.mean, val, val_pixels)
+                state.mean = {k: v.clone() for k, v in run.model.state_dict().items()}
+            entry = _look(_wrap(start, state.mean), val, val_pixels)
             entry = {"epoch": epoch + 1, "loss": float(np.mean(losses)), **entry}
+            if verdict is not None:
+                entry["noise"] = verdict.rate
             entry["seconds"] = round(seconds + time.monotonic() - began, 1)
             if entry["val_mR"] > max((e["val_mR"] for e in log), default=-1.0):
                 state.best = {k: v.clone() for k, v in state.mean.items()}
@@ -200,9 +282,13 @@ def fit(
         losses = []
         save(epoch + 1, 0)
     bar.close()
-    model.load_state_dict(state.best)
     best = max(log, key=lambda e: e["val_mR"])
-    digest = fingerprint(*(v.cpu().numpy() for v in state.best.values()))
-    out = wrap(start.name, model, start.entry, digest)
+    if method.judge:
+        run.judge(cfg.epochs * method.judge.every)
+        looks = np.stack([x.numpy() for x in state.looks])
+        verdicts = [judge(looks[: i + 1], method.judge) for i in range(len(looks))]
     spent = seconds + time.monotonic() - began
-    return FitResult(out, tuple(log), int(best["epoch"]), spent)
+    return FitResult(
+        _wrap(start, state.best), _wrap(start, state.mean), tuple(log),
+        int(best["epoch"]), tuple(verdicts), spent,
+    )  # fmt: skip
