@@ -1,4 +1,4 @@
-"""`python -m rsnb`: run pages, build the book, audit or fetch data, make the weights.
+"""`python -m rsnb`: pages, the book, audits, noise, fetched data, shipped weights.
 
 Explained in `book/how_to_run.md`. Exit codes: 0 all well, 1 a cell or the build failed,
 2 bad input or parameters, 3 memory, time or disk ran out.
@@ -83,6 +83,11 @@ def _dispatch(args: argparse.Namespace, rest: list[str]) -> int:
             from rsnb.audit import survey
 
             survey(args.data, lenient=args.lenient, record_as=args.record)
+        case "noise":
+            from rsnb.noisefiles import corrupt_csv
+
+            how = {"seed": args.seed, "protocol": args.protocol, "force": args.force}
+            corrupt_csv(args.csv, args.rates, args.out, **how)
         case "fetch":
             from rsnb.hub import fetch
 
@@ -122,6 +127,14 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_argument("data", nargs="+", help="names or paths, as for rsnb.data.load")
     audit.add_argument("--record", metavar="NAME", help="write book/results/NAME.json")
     audit.add_argument("--lenient", action="store_true", help="leave faulty rows out")
+
+    noise = commands.add_parser("noise", help="mismatch the captions of a CSV")
+    noise.add_argument("csv", type=Path, help="clean filename,title file, .csv[.gz]")
+    noise.add_argument("--rates", nargs="+", type=float, required=True, metavar="R")
+    noise.add_argument("--seed", type=int, default=42, metavar="N")
+    noise.add_argument("--protocol", default="caption", help="caption, ncr or decl")
+    noise.add_argument("--out", type=Path, required=True, help="folder to write to")
+    noise.add_argument("--force", action="store_true", help="overwrite other content")
 
     fetch = commands.add_parser("fetch", help="download a pinned data set")
     fetch.add_argument("name")
