@@ -25,7 +25,7 @@ FLOORS = [
     "checkpoints backbones pixels embed index",
     "augment pacing losses methods batches runstate train duplicates",
     "report plots",
-    "recipes assets audit",
+    "recipes assets audit trials sweep",
     "profiles pages runner book",
     "cli __main__",
 ]

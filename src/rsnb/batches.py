@@ -6,11 +6,13 @@ Caption weights (notebook 03) are a second input: they decide what is drawn how 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from rsnb.augment import SYMMETRIES, random_view, resize, turn, turned_captions
@@ -114,12 +116,23 @@ class Batches:
         count = np.bincount(pairs.gt, minlength=len(pairs))
         self.first, self.count, self.order = np.cumsum(count) - count, count, order
         self.images = np.flatnonzero(count)  # quarantined captions may leave none
+        self.small: Tensor | None = None  # whole images at the encoder's side
         self.steps = max(1, len(self.images) // cfg.batch_size)
 
-    def whole(self) -> np.ndarray:
-        """Return uint8 (N, side, side, 3), images whole, as the encoder sees them."""
-        parts = [resize(p, self.side) for p in self.pixels.split(256)]
-        return torch.cat(parts).permute(0, 2, 3, 1).contiguous().numpy()
+    def embed(
+        self, model: Any, normalise: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Return unit rows (N, d) of the images, whole, and (T, d) of the captions."""
+        if self.small is None:
+            parts = [resize(p, self.side) for p in self.pixels.split(256)]
+            self.small = torch.cat(parts).contiguous(memory_format=torch.channels_last)
+        kind = next(model.parameters()).device
+        images = (
+            model.encode_image(normalise(p.to(kind))) for p in self.small.split(256)
+        )
+        texts = (model.encode_text(p.to(kind)) for p in self.ids[0].split(512))
+        img, txt = (torch.cat([e.float() for e in part]) for part in (images, texts))
+        return F.normalize(img, dim=-1).cpu(), F.normalize(txt, dim=-1).cpu()
 
     def epoch(
         self, epoch: int, start: int = 0, weight: np.ndarray | None = None

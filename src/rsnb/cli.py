@@ -92,6 +92,10 @@ def _dispatch(args: argparse.Namespace, rest: list[str]) -> int:
             from rsnb.hub import fetch
 
             print(fetch(args.name, args.to))
+        case "sweep":
+            from rsnb import sweep
+
+            return sweep.main(args)
         case "assets":
             from rsnb import assets
 
@@ -139,6 +143,13 @@ def _parser() -> argparse.ArgumentParser:
     fetch = commands.add_parser("fetch", help="download a pinned data set")
     fetch.add_argument("name")
     fetch.add_argument("--to", type=Path, help="folder; default in the cache")
+
+    sweep = commands.add_parser("sweep", help="train many arms and keep receipts")
+    sweep.add_argument("what", choices=["noise"])
+    sweep.add_argument("plan", help="world-rn, world-vit, ucm, rsicd")
+    sweep.add_argument("--tune", action="store_true", help="choose settings first")
+    sweep.add_argument("--method", action="append", default=[], help="only this one")
+    sweep.add_argument("--part", default="0/1", metavar="I/N", help="for N processes")
 
     commands.add_parser("assets", add_help=False, help="train and check the weights")
     return top

@@ -34,7 +34,7 @@ class Judge:
         seed: of panel and random pairs.
     """
 
-    every: int = 1
+    every: int = 2
     panel: int = 1024
     memory: float = 0.5
     split: str = "null"

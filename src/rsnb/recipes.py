@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
 
 from rsnb.backbones import Backbone, Entry, build, wrap
@@ -17,7 +18,7 @@ from rsnb.errors import ParameterError
 from rsnb.train import TrainConfig
 from rsnb.words import WordTokenizer
 
-__all__ = ["RECIPES", "Recipe", "get", "start"]
+__all__ = ["RECIPES", "Recipe", "get", "held_out", "start"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,9 @@ class Recipe:
         extra: data sets whose training split is added; the audit found no image of one
             in the test split of the other.
         repeat: how often an epoch sees the own training split, beside `extra`.
+        skip: training images to leave out, those of `held_out`; a later page fine-tunes
+            on them.
+        words: data sets whose training captions add to the vocabulary, words alone.
         turns: score with the mean over the 8 symmetries (chosen on validation).
     """
 
@@ -55,6 +59,8 @@ class Recipe:
     shipped: bool = False
     extra: tuple[str, ...] = ()
     repeat: int = 1
+    skip: int = 0
+    words: tuple[str, ...] = ()
     turns: bool = False
 
 
@@ -119,8 +125,24 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             extra=("ucm",),
             turns=True,
         ),
+        # Knows nothing of UCM's images, nor of the 3,000 that the noise sweep uses.
+        "rsicd-rest": Recipe(
+            "rsicd",
+            "train",
+            RN,
+            replace(_REAL, epochs=30, eval_every=10),
+            min_count=2,
+            skip=3000,
+            words=("ucm",),
+            turns=True,
+        ),
     }
 )
+
+
+def held_out(images: int, count: int) -> np.ndarray:
+    """Return the rows, sorted, of `count` images that a recipe with `skip` leaves."""
+    return np.sort(np.random.default_rng(0).permutation(images)[:count])
 
 
 def get(name: str, seed: int | None = None) -> Recipe:

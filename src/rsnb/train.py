@@ -122,7 +122,28 @@ class _Run:
         self.state = RunState(self.model, cfg)
         self.bf16 = cfg.bf16 and _fast_bf16(start.device)
         self.total = cfg.epochs * self.data.steps
-        self.small: np.ndarray | None = None
+
+    def precision(self) -> Any:
+        """Return a context in which the model runs in bfloat16 where that is fast."""
+        kind = self.start.device.type
+        return torch.autocast(kind, torch.bfloat16, enabled=self.bf16)
+
+    def bank(self, rows: np.ndarray, k: int = 1024) -> tuple[Tensor, ...] | None:
+        """Return (B, B) cosines of a batch's whole images and captions at the look."""
+        if not self.state.seen:
+            return None
+        rng = np.random.default_rng(int(rows[:4].sum()))
+        im = rng.permutation(len(self.pairs))[:k]
+        tx = rng.permutation(len(self.pairs.captions))[:k]
+        gt, text = self.pairs.gt, self.data.text
+        mine_i = torch.from_numpy(gt[rows][:, None] == im[None])
+        mine_t = torch.from_numpy((gt[rows][:, None] == gt[tx][None]) | (text[rows][:, None] == text[tx][None]))
+        return (
+            self.state.seen["img"][torch.from_numpy(im)].float(),
+            self.state.seen["txt"][torch.from_numpy(tx)].float(),
+            mine_i,
+            mine_t,
+        )
 
     def judge(self, epoch: int) -> Verdict | None:
         """Look at all training pairs if it is time to, and return the verdict."""
@@ -131,13 +152,12 @@ class _Run:
             return None
         due = epoch // how.every + 1
         if len(self.state.looks) < due:
-            if self.small is None:
-                self.small = self.data.whole()
-            seen = _wrap(self.start, self.state.mean)
-            img = embed_images(seen, self.small)
-            txt = embed_texts(seen, self.pairs.captions)
+            seen = _copy(self.start, self.state.mean).eval()
             scale = float(self.state.mean["logit_scale"].exp().clamp(max=100))
-            found = look(img, txt, self.pairs.gt, scale, how)
+            with torch.inference_mode(), self.precision():
+                img, txt = self.data.embed(seen, self.start.normalise)
+            self.state.seen = {"img": img.half(), "txt": txt.half()}
+            found = look(img.numpy(), txt.numpy(), self.pairs.gt, scale, how)
             self.state.looks.append(torch.from_numpy(found))
         return judge(np.stack([x.numpy() for x in self.state.looks[:due]]), how)
 
@@ -148,7 +168,7 @@ class _Run:
             group["lr"] = lr_at(now, self.total, self.cfg)
         pixels = self.start.normalise(batch.images.to(device))
         tokens: tuple[Tensor, ...] = ()
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
+        with self.precision():
             img = model.encode_image(pixels)
             txt = model.encode_text(batch.ids.to(device))
         trust = np.ones((3, len(img)), np.float32) if clean is None else clean
@@ -160,6 +180,7 @@ class _Run:
                 batch.same.to(device),
                 torch.from_numpy(trust).to(device),
                 now / self.total,
+                self.bank(batch.rows),
                 *tokens,
             )
         )

@@ -1,0 +1,207 @@
+"""Train many arms (method x start x noise rate x draw), each once, and keep receipts.
+
+Explained in notebook 03. `python -m rsnb sweep noise PLAN` skips arms that have a
+receipt in `book/results/noise/PLAN/`, resumes one that was stopped, and may run beside
+another process with `--part`. Settings are tuned on validation at 60 % first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import shutil
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from rsnb import assets, backbones, noise, recipes, report
+from rsnb.data import load
+from rsnb.embed import embed_images, embed_texts
+from rsnb.errors import ParameterError
+from rsnb.files import cache_dir, fingerprint, read_json, write_json
+from rsnb.metrics import Recall, evaluate_embeddings
+from rsnb.pairs import Pairs
+from rsnb.pixels import load_pixels
+from rsnb.train import fit, interpolate
+from rsnb.trials import PLANS, TRIALS, TUNE_DRAW, TUNE_RATE, Plan
+
+__all__ = ["Arm", "arms", "hits", "main", "run", "tuned"]
+
+MIX = (0.25, 0.5, 0.75)  # shares of WiSE-FT, chosen on validation
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One training run of a plan; `trial` is a row of `TRIALS[method]`."""
+
+    plan: str
+    method: str
+    start: str
+    rate: float
+    draw: int
+    trial: int
+
+    @property
+    def path(self) -> Path:
+        """Return where its receipt is, or will be."""
+        trial = f"-t{self.trial}" if self.draw == TUNE_DRAW else ""
+        name = f"{self.method}-{self.start}-{round(100 * self.rate):02}-d{self.draw}"
+        folder = report.root() / "book" / "results" / "noise" / self.plan
+        return folder / f"{name}{trial}.json"
+
+    @property
+    def weights(self) -> Path:
+        """Return where the trained weights are kept."""
+        return cache_dir() / "noise" / self.plan / f"{self.path.stem}.safetensors"
+
+
+def tuned(plan: str, method: str) -> int:
+    """Return the trial with the best validation mR at 60 %.
+
+    Raises:
+        ParameterError: not all trials have a receipt.
+    """
+    trials = [arm.path for arm in tuning(plan, method)]
+    missing = [p.stem for p in trials if not p.is_file()]
+    if missing:
+        raise ParameterError(
+            f"{plan} is not tuned: {', '.join(missing)} missing. Run "
+            f"`python -m rsnb sweep noise {plan} --tune` first."
+        )
+    return int(np.argmax([read_json(p)["val_mR"] for p in trials]))
+
+
+def tuning(plan: str, method: str) -> list[Arm]:
+    """Return the arms that tune a method."""
+    start = PLANS[plan].starts[0]
+    return [
+        Arm(plan, method, start, TUNE_RATE, TUNE_DRAW, t)
+        for t in range(len(TRIALS[method]))
+    ]
+
+
+def arms(plan: str, methods: Sequence[str] = ()) -> list[Arm]:
+    """Return the arms of a plan, the ones that matter most first."""
+    p = PLANS[plan]
+    best = {m: tuned(p.tuned_on or plan, m) for m in methods or p.methods}
+    return [
+        Arm(plan, m, start, rate, draw, best[m])
+        for draw in p.draws
+        for rate in p.rates
+        for m in best
+        for start in p.starts[: p.methods[m]]
+    ]
+
+
+def _parts(p: Plan) -> tuple[Pairs, np.ndarray, Pairs, Pairs]:
+    """Return training pairs and pixels, validation and test pairs."""
+    pairs = load(p.data).with_pixels()
+    train, val, test = (pairs.where(s) for s in (p.split, "val", "test"))
+    pixels = load_pixels(train, p.store)
+    if p.images:
+        rows = recipes.held_out(len(train), p.images)
+        train, pixels = train.subset(rows), pixels[rows]
+    return train, pixels, val, test
+
+
+def _score(model: backbones.Backbone, pairs: Pairs, turns: bool) -> Recall:
+    img = embed_images(model, load_pixels(pairs, model.image_size), turns=turns)
+    return evaluate_embeddings(embed_texts(model, pairs.captions), img, pairs.gt)
+
+
+def _pack(recall: Recall) -> str:
+    """Return every query's hits as text: for paired tests without the weights."""
+    both = np.concatenate([recall.i2t_hits, recall.t2i_hits])
+    return base64.b85encode(
+        zlib.compress(np.rint(both * 250).astype(np.uint8).tobytes(), 9)
+    ).decode()
+
+
+def hits(text: str, gt: np.ndarray) -> Recall:
+    """Return the recall that a receipt holds, given the test split's `gt`.
+
+    Ranks are not kept; hits are rounded to 1/250, which matters for ties alone.
+    """
+    flat = np.frombuffer(zlib.decompress(base64.b85decode(text)), np.uint8)
+    both = flat.reshape(-1, 3) / 250
+    n = len(both) - len(gt)
+    none = np.full((len(both), 3), np.nan)
+    return Recall(np.asarray(gt), both[n:], both[:n], none[n:], none[:n])
+
+
+def run(arm: Arm) -> dict[str, Any]:
+    """Train and score one arm, or return its receipt; a stopped one resumes."""
+    p = PLANS[arm.plan]
+    method, lr = TRIALS[arm.method][arm.trial]
+    start = assets.backbone(arm.start)
+    train, pixels, val, test = _parts(p)
+    cfg = replace(p.cfg, lr=lr, seed=arm.draw)
+    moved = noise.draw(train, arm.rate, seed=42 + arm.draw, split=p.split)
+    identity = fingerprint(
+        repr(method), repr(cfg), start.digest, moved.sha256, train.source.get("sha256")
+    )
+    if arm.path.is_file():
+        known = read_json(arm.path)
+        if known["identity"] == identity:
+            return dict(known)
+    folder = cache_dir() / "runs" / f"noise-{identity[:16]}"
+    began = time.process_time()
+    result = fit(
+        start, moved.apply(train), pixels, val, load_pixels(val, start.image_size),
+        cfg, method, folder=folder,
+    )  # fmt: skip
+    facts: dict[str, Any] = {
+        "identity": identity, "method": repr(method), "lr": lr,
+        "noise_sha256": moved.sha256, "start": start.digest,
+        "val_mR": max(e["val_mR"] for e in result.log),
+        "best_epoch": result.best_epoch, "log": [e["val_mR"] for e in result.log],
+    }  # fmt: skip
+    if result.verdicts:
+        false = moved.false(train.captions, train.gt)
+        facts["noise_estimate"] = result.verdicts[-1].rate
+        facts["noise_true"] = float(false.mean())
+        if false.any():
+            facts["auroc"] = [
+                float(roc_auc_score(false, v.loss.sum(0))) for v in result.verdicts
+            ]
+    if arm.draw != TUNE_DRAW:  # settings never see the test split
+        best = _score(result.backbone, test, p.turns)
+        facts["test"] = best.as_dict()
+        facts["hits"] = _pack(best)
+        facts["last_mR"] = _score(result.last, test, p.turns).mR
+        mixed = [interpolate(start, result.last, share) for share in MIX]
+        looks = [_score(m, val, p.turns).mR for m in mixed]
+        chosen = int(np.argmax(looks))
+        wise = _score(mixed[chosen], test, p.turns)
+        facts["wise"] = {
+            "share": MIX[chosen], "val_mR": looks[chosen], **wise.as_dict(),
+            "hits": _pack(wise),
+        }  # fmt: skip
+        backbones.save(arm.weights, result.backbone, arm=repr(arm))
+    facts["cpu_seconds"] = round(time.process_time() - began, 1)
+    write_json(arm.path, facts)
+    shutil.rmtree(folder, ignore_errors=True)
+    return facts
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run `python -m rsnb sweep noise`; return the exit code."""
+    plan = PLANS[args.plan]
+    names = args.method or list(plan.methods)
+    if args.tune:
+        todo = [arm for m in names for arm in tuning(args.plan, m)]
+    else:
+        todo = arms(args.plan, names)
+    part, parts = (int(x) for x in args.part.split("/"))
+    todo = todo[part::parts]
+    for i, arm in enumerate(todo):
+        facts = run(arm)
+        mR = facts.get("test", {}).get("mR", facts["val_mR"])
+        print(f"{i + 1}/{len(todo)} {arm.path.stem}: mR {mR:.1f}", flush=True)
+    return 0

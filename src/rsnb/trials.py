@@ -1,0 +1,85 @@
+"""What the noise sweep compares, and the settings that each method may try.
+
+Explained in notebook 03. Every method has the same number of trials, all at 60 % noise,
+chosen by validation mR: no method is tuned with more care than its rivals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from rsnb.batches import TrainConfig
+from rsnb.methods import NCR, Complementary, Credible, InfoNCE, Method, Triplet
+from rsnb.pacing import Judge
+
+__all__ = ["PLANS", "TRIALS", "TUNE_DRAW", "TUNE_RATE", "Plan"]
+
+TUNE_RATE, TUNE_DRAW = 0.6, 9  # a draw that no test arm uses
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One sweep.
+
+    Attributes:
+        data: name for `rsnb.data.load`.
+        starts: pre-trained backbones; the first is also the one for tuning.
+        methods: method → how many of the starts it gets.
+        cfg: training settings beside those that a trial sets.
+        rates: shares of captions that are moved.
+        draws: seeds of noise and of training order.
+        split: training split.
+        images: size of the training subset, 0 for all.
+        store: side in pixels of the training images in memory.
+        turns: score with the mean over the 8 symmetries.
+        tuned_on: plan whose tuned settings are used; empty: its own.
+    """
+
+    data: str
+    starts: tuple[str, ...]
+    methods: Mapping[str, int]
+    cfg: TrainConfig
+    rates: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8)
+    draws: tuple[int, ...] = (0, 1, 2)
+    split: str = "train"
+    images: int = 0
+    store: int = 192
+    turns: bool = False
+    tuned_on: str = ""
+
+
+_FINE = TrainConfig(epochs=8, average=0.98, min_scale=0.33, eval_every=2)
+
+Trials = tuple[tuple[Method, float], ...]
+
+
+def _grid(methods: tuple[Method, ...], rates: tuple[float, ...]) -> Trials:
+    return tuple((m, lr) for m in methods for lr in rates)
+
+
+_LR = (3e-4, 1e-3, 2e-3)
+TRIALS: Mapping[str, Trials] = MappingProxyType(
+    {
+        "infonce": (
+            *_grid((InfoNCE(),), (1e-4, 2e-4, 3e-4, 5e-4, 1e-3)),
+            (InfoNCE(smoothing=0.1), 3e-4),
+        ),
+        "triplet": _grid((Triplet(0.1), Triplet(0.2)), (1e-4, 3e-4, 1e-3)),
+        "rcl": _grid((Complementary(0.05), Complementary(0.1)), _LR),
+        "ncr": _grid((NCR(0.2), NCR(0.4)), (1e-4, 3e-4, 1e-3)),
+        "cream": _grid((Credible(), Credible(Judge(split="gmm"))), _LR),
+    }
+)
+
+PLANS: Mapping[str, Plan] = MappingProxyType(
+    {
+        "world-rn": Plan(
+            data="world",
+            starts=("source-rn-0", "source-rn-1"),
+            methods={"infonce": 2, "triplet": 1, "rcl": 1, "ncr": 1, "cream": 1},
+            cfg=_FINE,
+        ),
+    }
+)
