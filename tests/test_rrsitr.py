@@ -7,9 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from rsnb.errors import ParameterError
+from rsnb.local import local_similarity
 from rsnb.losses import pace
+from rsnb.methods import Step
 from rsnb.rrsitr import RRSITR, pace_value, rrsitr
 
 SMALL = RRSITR(gamma1=4.0, gamma2=8.0)  # thresholds for the batches of 8 below
@@ -183,6 +186,36 @@ def test_nan_in_one_similarity_reaches_the_loss():
     sim, local = sims()
     local[2, 3] = math.nan
     assert rrsitr(sim, local, SMALL).loss.isnan()
+
+
+def step(size=12, tokens=True):
+    gen = torch.Generator().manual_seed(0)
+
+    def unit(*shape):
+        return F.normalize(torch.randn(*shape, generator=gen), dim=-1)
+
+    more = (unit(size, 4, 8), unit(size, 3, 8)) if tokens else ()
+    args = (torch.ones(()), torch.eye(size), torch.ones(3, size), 0.25, *more)
+    return Step(unit(size, 8).requires_grad_(), unit(size, 8), *args)
+
+
+def test_as_a_method_it_takes_tokens_and_is_the_same_loss():
+    one = step()
+    loss = RRSITR()(one)
+    local = local_similarity(one.img_tokens, one.txt_tokens).T
+    torch.testing.assert_close(loss, rrsitr(one.sim, local).loss)
+    loss.backward()
+    assert one.img_emb.grad.isfinite().all() and one.img_emb.grad.any()
+    alone = RRSITR(local=False, gamma1=2.0, gamma2=8.0)
+    assert RRSITR().tokens and not alone.tokens
+    assert alone(step(tokens=False)).isfinite()
+    random = RRSITR(pace="random")
+    assert torch.equal(random(one), random(one))
+
+
+def test_without_tokens_the_local_term_says_so():
+    with pytest.raises(ParameterError, match="local=False"):
+        RRSITR()(step(tokens=False))
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ class Backbone:
         return scaled.contiguous(memory_format=torch.channels_last)
 
     def prepare(self, images: np.ndarray) -> Tensor:
-        """Return encoder input (B, 3, S, S) from uint8 (B, S', S', 3) of any side S'."""
+        """Return float (B, 3, S, S), encoder input, from uint8 (B, S', S', 3)."""
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
             raise BackboneError(
                 f"images are {images.dtype} {images.shape}; uint8 (B, S, S, 3) is "
