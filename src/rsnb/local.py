@@ -164,8 +164,8 @@ def score(
 
     For `rsnb.metrics.evaluate`: captions are rows; equal captions and equal images are
     scored once, so they tie exactly. Both similarities are unscaled. Works through
-    2,048 images x 1,024 captions at a time: below 512 MB of tokens and Gram strips at
-    ViT-B/32; above 2,048 images, captions are encoded again for each such tile.
+    2,048 images x 512 captions at a time, so that tokens and Gram strips take about
+    410 MB at ViT-B/32; beyond 2,048 images, captions are encoded anew for each tile.
 
     Args:
         backbone: a ViT, see `image_tokens`.
@@ -198,11 +198,11 @@ def score(
     out = np.empty((len(texts), len(pixels)), np.float32)
     for n in range(0, len(pixels), 2048):
         img, patches = _many(see, pixels[n : n + 2048], 64)
-        for t in range(0, len(texts), 1024):
-            txt, words = _many(read, texts[t : t + 1024], 256)
+        for t in range(0, len(texts), _TEXTS):
+            txt, words = _many(read, texts[t : t + _TEXTS], 256)
             near = local_similarity(patches, words)
             tile = (1 - local) * txt @ img.T + local * near
-            out[t : t + 1024, n : n + 2048] = tile.cpu().numpy()
+            out[t : t + _TEXTS, n : n + 2048] = tile.cpu().numpy()
     if not np.isfinite(out).all():
         raise EmbeddingError(
             f"scores of {backbone.name} are NaN or infinite: its weights are broken."
