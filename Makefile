@@ -6,7 +6,7 @@ PY := $(BIN)/python
 # The stamp is named by the lock's checksum: another lock, another installation.
 STAMP := $(VENV)/.rsnb-$(firstword $(shell cksum < requirements.lock))
 
-.PHONY: book test lint check nbval sync lock clean
+.PHONY: book test lint check bench nbval sync lock clean
 .DEFAULT_GOAL := book
 
 $(STAMP):
@@ -32,6 +32,10 @@ lint: $(STAMP)
 	$(PY) -m mypy
 
 check: lint test
+
+# Speed and memory against the plain forms; wants an idle machine.
+bench: $(STAMP)
+	for script in tests/bench/*.py; do $(PY) $$script --write || exit 1; done
 
 # Repeat the executed pages and compare what is tagged nbval-check-output.
 nbval: $(STAMP)

@@ -23,7 +23,7 @@ FLOORS = [
     "data noise noisefiles",
     "vectors recall metrics stats",
     "checkpoints backbones pixels embed index",
-    "augment pacing losses methods batches runstate train duplicates",
+    "augment pacing losses methods local rrsitr batches runstate train duplicates",
     "report plots",
     "recipes assets audit trials sweep",
     "profiles pages runner book",

@@ -69,9 +69,8 @@ class Backbone:
         scaled = (pixels.float() / 255 - mean) / std
         return scaled.contiguous(memory_format=torch.channels_last)
 
-    @torch.inference_mode()
-    def encode_images(self, images: np.ndarray) -> np.ndarray:
-        """Return float32 (B, d), unit norm, from uint8 (B, S, S, 3) of any side S."""
+    def prepare(self, images: np.ndarray) -> Tensor:
+        """Return float (B, 3, S, S), encoder input, from uint8 (B, S', S', 3)."""
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
             raise BackboneError(
                 f"images are {images.dtype} {images.shape}; uint8 (B, S, S, 3) is "
@@ -81,7 +80,12 @@ class Backbone:
         if x.shape[-1] != self.image_size:
             side = (self.image_size, self.image_size)
             x = F.interpolate(x, side, mode="bicubic", antialias=True)
-        emb = self.model.encode_image(self.normalise(x))  # type: ignore[operator]
+        return self.normalise(x)
+
+    @torch.inference_mode()
+    def encode_images(self, images: np.ndarray) -> np.ndarray:
+        """Return float32 (B, d), unit norm, from uint8 (B, S, S, 3) of any side S."""
+        emb = self.model.encode_image(self.prepare(images))  # type: ignore[operator]
         return F.normalize(emb.float(), dim=-1).cpu().numpy()
 
     @torch.inference_mode()

@@ -1,0 +1,210 @@
+"""Local similarity of RRSITR: every patch of an image against every word position.
+
+Explained in notebook 03. With the unit tokens of image i as the rows of A and those of
+caption j as the rows of B, S_ij = ‖A Bᵀ‖ (Frobenius), and ‖A Bᵀ‖² = ⟨AᵀA, BᵀB⟩. So two
+d x d Gram matrices an item replace a product of all tokens for every pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+import torch.nn.functional as F
+from open_clip.transformer import VisionTransformer
+from torch import Tensor, nn
+
+from rsnb.backbones import Backbone
+from rsnb.errors import BackboneError, EmbeddingError, ParameterError
+from rsnb.vectors import distinct_rows
+
+__all__ = ["image_tokens", "local_similarity", "score", "text_tokens"]
+
+# Gram rows at once. A strip keeps the part right of its diagonal only: the smaller the
+# block, the less of the lower triangle is computed, and the slower the product.
+_BLOCK = 32
+_IMAGES, _TEXTS = 1024, 512  # Gram strips held at once: 100 MB together at d = 512
+
+
+def _clip(model: nn.Module) -> Any:
+    visual = getattr(model, "visual", None)
+    if not isinstance(model, open_clip.CLIP) or not isinstance(
+        visual, VisionTransformer
+    ):
+        raise BackboneError(
+            f"{type(model).__name__} with {type(visual).__name__} images has no patch "
+            "tokens in the space of the embedding. Local similarity needs open_clip's "
+            "CLIP with a VisionTransformer: take a ViT backbone, or leave the local "
+            "term out (RRSITR(local=False))."
+        )
+    if visual.attn_pool is not None:
+        raise BackboneError(
+            "this ViT pools by attention, which leaves no patch tokens. Take a ViT "
+            "that pools at the class token, or RRSITR(local=False)."
+        )
+    return model
+
+
+def image_tokens(model: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the embeddings and the patch tokens of images in one forward pass.
+
+    Args:
+        model: an open_clip `CLIP` with a `VisionTransformer`.
+        pixels: normalised float (B, 3, S, S).
+
+    Returns:
+        (B, d), what `model.encode_image` gives, not normalised; and float32 (B, P, d),
+        unit norm, all P patches after the last norm and the visual projection, without
+        the class token. Both carry gradients.
+
+    Raises:
+        BackboneError: the image tower has no patch tokens.
+    """
+    visual = _clip(model).visual
+    out = visual.forward_intermediates(
+        pixels, indices=1, normalize_intermediates=True, output_fmt="NLC"
+    )
+    tokens = out["image_intermediates"][0] @ visual.proj
+    return out["image_features"], F.normalize(tokens.float(), dim=-1)
+
+
+def text_tokens(model: nn.Module, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the embeddings and the word tokens of captions in one forward pass.
+
+    Args:
+        model: as for `image_tokens`.
+        ids: int64 (B, W) from the backbone's tokenizer.
+
+    Returns:
+        (B, d), what `model.encode_text` gives, not normalised; and float32 (B, W, d),
+        unit norm, all W positions, padding too (as published), after the last norm and
+        the text projection. Both carry gradients.
+
+    Raises:
+        BackboneError: as for `image_tokens`.
+    """
+    clip = _clip(model)
+    out = clip.forward_intermediates(
+        text=ids, text_indices=1, normalize=False, normalize_intermediates=True
+    )
+    tokens, project = out["text_intermediates"][0], clip.text_projection
+    if project is not None:
+        tokens = project(tokens) if callable(project) else tokens @ project
+    return out["text_features"], F.normalize(tokens.float(), dim=-1)
+
+
+def _strip(tokens: Tensor, low: int) -> Tensor:
+    """Return rows `low` to `low + _BLOCK` of each Gram matrix, from column `low` on."""
+    return tokens[..., low : low + _BLOCK].transpose(1, 2) @ tokens[..., low:]
+
+
+def local_similarity(img_tokens: Tensor, txt_tokens: Tensor) -> Tensor:
+    """Return (T, N), the Frobenius norm of each pair's matrix of token cosines.
+
+    Captions are the rows, as `rsnb.metrics` has them. Not divided by token counts, so
+    0 to √(P·W); unscaled. Computed in float32 at least, also under autocast. Beside its
+    arguments it holds at most 1,536 strips of 32·d numbers (100 MB at d = 512), unless
+    gradients are wanted: then all Gram matrices, about 2·d² bytes an item. The gradient
+    at 0 is 0.
+
+    >>> a = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+    >>> local_similarity(a, torch.tensor([[[0.6, 0.8]], [[1.0, 0.0]]])).tolist()
+    [[1.0], [1.0]]
+
+    Args:
+        img_tokens: (N, P, d), unit norm.
+        txt_tokens: (T, W, d), unit norm.
+
+    Raises:
+        EmbeddingError: the shapes are not those.
+    """
+    shapes = img_tokens.shape, txt_tokens.shape
+    if any(len(s) != 3 for s in shapes) or shapes[0][2] != shapes[1][2]:
+        raise EmbeddingError(
+            f"tokens are {tuple(shapes[0])} and {tuple(shapes[1])}; (N, P, d) and "
+            "(T, W, d) with one d are needed. Take both from one backbone."
+        )
+    dtype = torch.promote_types(img_tokens.dtype, torch.float32)
+    img, txt = img_tokens.to(dtype), txt_tokens.to(dtype)
+    square = img.new_zeros(len(txt), len(img))
+    with torch.autocast(img.device.type, enabled=False):
+        for n in range(0, len(img), _IMAGES):
+            for low in range(0, img.shape[2], _BLOCK):
+                gram = _strip(img[n : n + _IMAGES], low)
+                # What lies right of the diagonal block stands for its mirror too.
+                gram[..., _BLOCK:] *= 2
+                columns = gram.flatten(1).T
+                for t in range(0, len(txt), _TEXTS):
+                    rows = _strip(txt[t : t + _TEXTS], low).flatten(1)
+                    square[t : t + _TEXTS, n : n + _IMAGES].addmm_(rows, columns)
+    # Rounding can leave less than 0; the root has no slope there. NaN passes through.
+    none = square <= torch.finfo(dtype).eps
+    return square.masked_fill(none, 1).sqrt().masked_fill(none, 0)
+
+
+def _many(
+    encode: Callable[[Any], tuple[Tensor, Tensor]], items: Any, batch: int
+) -> tuple[Tensor, Tensor]:
+    parts = [encode(items[i : i + batch]) for i in range(0, len(items), batch)]
+    emb, tokens = (torch.cat(p) for p in zip(*parts, strict=True))
+    return F.normalize(emb.float(), dim=-1), tokens
+
+
+@torch.inference_mode()
+def score(
+    backbone: Backbone,
+    images: np.ndarray,
+    captions: Sequence[str],
+    local: float = 0.1,
+) -> np.ndarray:
+    """Return float32 (T, N) = (1 - local)·S_global + local·S_local, RRSITR's score.
+
+    For `rsnb.metrics.evaluate`: captions are rows; equal captions and equal images are
+    scored once, so they tie exactly. Both similarities are unscaled. Works through
+    2,048 images x 512 captions at a time, so that tokens and Gram strips take about
+    410 MB at ViT-B/32; beyond 2,048 images, captions are encoded anew for each tile.
+
+    Args:
+        backbone: a ViT, see `image_tokens`.
+        images: uint8 (N, S, S, 3).
+        captions: T texts.
+        local: weight of the local similarity, in [0, 1]; published 0.1.
+
+    Raises:
+        BackboneError: the backbone has no patch tokens.
+        EmbeddingError: a score is NaN or infinite.
+        ParameterError: `local` out of range, or nothing to score.
+    """
+    if not 0 <= local <= 1 or not len(images) or not len(captions):
+        raise ParameterError(
+            f"score of {len(images)} images and {len(captions)} captions with "
+            f"local={local}: at least one of each and a weight in [0, 1] are needed."
+        )
+    model, device = backbone.model, backbone.device
+    row = {text: i for i, text in enumerate(dict.fromkeys(captions))}
+    texts = list(row)
+    flat, column = distinct_rows(images.reshape(len(images), -1))
+    pixels = flat.reshape(-1, *images.shape[1:])
+
+    def see(part: np.ndarray) -> tuple[Tensor, Tensor]:
+        return image_tokens(model, backbone.prepare(part))
+
+    def read(part: list[str]) -> tuple[Tensor, Tensor]:
+        return text_tokens(model, backbone.tokenize(part).to(device))
+
+    out = np.empty((len(texts), len(pixels)), np.float32)
+    for n in range(0, len(pixels), 2048):
+        img, patches = _many(see, pixels[n : n + 2048], 64)
+        for t in range(0, len(texts), _TEXTS):
+            txt, words = _many(read, texts[t : t + _TEXTS], 256)
+            near = local_similarity(patches, words)
+            tile = (1 - local) * txt @ img.T + local * near
+            out[t : t + _TEXTS, n : n + 2048] = tile.cpu().numpy()
+    if not np.isfinite(out).all():
+        raise EmbeddingError(
+            f"scores of {backbone.name} are NaN or infinite: its weights are broken."
+        )
+    return out[[row[c] for c in captions]][:, column]
