@@ -11,7 +11,8 @@ import torch
 from rsnb import recipes
 from rsnb.errors import ParameterError
 from rsnb.pixels import load_pixels
-from rsnb.train import TrainConfig, fit, lr_at
+from rsnb.steps import lr_at
+from rsnb.train import TrainConfig, fit
 from toy import recipe, squares
 
 

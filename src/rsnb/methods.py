@@ -52,8 +52,6 @@ class Step:
         clean: (3, B), posterior that each pair is true, by i2t, t2i and both; ones
             for a method without a judge.
         progress: share of the training done, in [0, 1).
-        bank: (K, d) images and (K, d) captions of the training split as the judge last
-            saw them, and (B, K) which of either belong to a pair; None without a judge.
         img_tokens: (B, P, d) unit patch tokens, for a method with `tokens`.
         txt_tokens: (B, L, d) unit word tokens, likewise.
     """
@@ -64,7 +62,6 @@ class Step:
     same: Tensor
     clean: Tensor
     progress: float
-    bank: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
     img_tokens: Tensor | None = None
     txt_tokens: Tensor | None = None
 
@@ -200,23 +197,13 @@ class Paced:
     ambiguous: float = 0.8
     noisy: float = 0.9
     margin: float = 0.2
-    bank: bool = False
     judge: Judge | None = _NULL
     tokens: bool = False
 
     def __call__(self, step: Step) -> Tensor:
         """Return the loss of a batch."""
         i2t, t2i = info_nce_each(step.scale * step.sim, step.same)
-        chance = 2 * math.log(len(i2t))
-        if self.bank and step.bank is not None:
-            img, txt, mine_i, mine_t = step.bank
-            more_t = (step.scale * step.img_emb @ txt.T).masked_fill(mine_t, -math.inf)
-            more_i = (step.scale * step.txt_emb @ img.T).masked_fill(mine_i, -math.inf)
-            own = torch.diagonal(step.scale * step.sim)
-            i2t = torch.logaddexp(i2t + own, more_t.logsumexp(1)) - own
-            t2i = torch.logaddexp(t2i + own, more_i.logsumexp(1)) - own
-            chance = 2 * math.log(len(i2t) + img.shape[0])
-        each = i2t + t2i
+        each, chance = i2t + t2i, 2 * math.log(len(i2t))
         grown = min(1.0, step.progress / self.ramp)
         gamma = chance * (self.start + (self.end - self.start) * grown)
         both = step.clean[:2]

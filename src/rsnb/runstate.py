@@ -38,16 +38,6 @@ class RunState:
         )
         self.best = dict(self.mean)
         self.looks: list[Tensor] = []  # panel losses, see `pacing.look`
-        self.seen: dict[str, Tensor] = {}  # embeddings of the training split, then
-
-    def average(self, decay: float, step: int) -> None:
-        """Move the running mean of the weights towards the model."""
-        decay = min(decay, (1 + step) / (10 + step))  # forget the random start soon
-        for k, v in self.model.state_dict().items():
-            if v.is_floating_point():
-                self.mean[k].lerp_(v, 1 - decay)
-            else:
-                self.mean[k].copy_(v)
 
     def save(self, path: Path, facts: dict[str, Any]) -> None:
         """Write all tensors; `facts` go to the receipt."""
@@ -55,7 +45,6 @@ class RunState:
         out |= {f"mean/{k}": v for k, v in self.mean.items()}
         out |= {f"best/{k}": v for k, v in self.best.items()}
         out |= {f"look/{i:04d}": v for i, v in enumerate(self.looks)}
-        out |= {f"seen/{k}": v for k, v in self.seen.items()}
         for i, slots in self.optim.state_dict()["state"].items():
             out |= {f"optim/{i}/{k}": v for k, v in slots.items()}
         data = st_save(
@@ -73,7 +62,6 @@ class RunState:
 
         self.model.load_state_dict(part("model"))
         self.mean, self.best = part("mean"), part("best")
-        self.seen = part("seen")
         self.looks = [v for _, v in sorted(part("look").items())]
         state = self.optim.state_dict()
         slots: dict[int, dict[str, Tensor]] = {}

@@ -21,6 +21,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from rsnb import assets, backbones, noise, recipes, report
+from rsnb.averaging import interpolate
 from rsnb.data import load
 from rsnb.embed import embed_images, embed_texts
 from rsnb.errors import ParameterError
@@ -28,7 +29,7 @@ from rsnb.files import cache_dir, fingerprint, read_json, write_json
 from rsnb.metrics import Recall, evaluate_embeddings
 from rsnb.pairs import Pairs
 from rsnb.pixels import load_pixels
-from rsnb.train import fit, interpolate
+from rsnb.train import fit
 from rsnb.trials import PLANS, TRIALS, TUNE_DRAW, TUNE_RATE, Plan
 
 __all__ = ["Arm", "arms", "hits", "main", "run", "tuned"]
