@@ -80,7 +80,7 @@ class Rows(Dataset):
 class Loader:
     """A loader of as many batches as are to be timed."""
 
-    batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]
+    batches: Iterator[tuple[Tensor, Tensor]]
     steps: int
     batch_size: int
 
@@ -93,7 +93,7 @@ class Loader:
         return self.steps * self.batch_size
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for _, batch in zip(range(self.steps), self.batches(), strict=False):
+        for _, batch in zip(range(self.steps), self.batches, strict=False):
             yield batch
 
 
@@ -125,7 +125,9 @@ def theirs(
         log_every_n_steps=100, batch_size=cfg.batch_size, wandb=False, local_rank=0,
     )  # fmt: skip
     data = SimpleNamespace(
-        dataloader=Loader(batches, steps, cfg.batch_size), set_epoch=lambda epoch: None
+        # Begun here, so that workers clear what the last round left in their queues.
+        dataloader=Loader(batches(), steps, cfg.batch_size),
+        set_epoch=lambda epoch: None,
     )
     schedule = cosine_lr(optim, cfg.lr, max(1, steps // 10), steps)
     began = time.perf_counter()
@@ -143,13 +145,11 @@ def arms(
 
     def fly() -> Iterator[tuple[Tensor, Tensor]]:
         for batch in data.epoch(0):
-            # Their tensors are contiguous, ours channels last; copying is part of it
-            # only where the layouts differ.
             yield start.normalise(batch.images), batch.ids
 
     def plain() -> Iterator[tuple[Tensor, Tensor]]:
         for images, ids in fly():
-            yield images.contiguous(), ids
+            yield images.contiguous(), ids  # as their transforms leave them
 
     ready = list(plain())
     rows = Rows(start, pairs, pixels)
