@@ -111,8 +111,8 @@ def _parts(p: Plan) -> tuple[Pairs, np.ndarray, Pairs, Pairs]:
     return train, pixels, val, test
 
 
-def _score(model: backbones.Backbone, pairs: Pairs, turns: bool) -> Recall:
-    img = embed_images(model, load_pixels(pairs, model.image_size), turns=turns)
+def _score(model: backbones.Backbone, pairs: Pairs) -> Recall:
+    img = embed_images(model, load_pixels(pairs, model.image_size))
     return evaluate_embeddings(embed_texts(model, pairs.captions), img, pairs.gt)
 
 
@@ -139,10 +139,10 @@ def hits(text: str, gt: np.ndarray) -> Recall:
 def run(arm: Arm) -> dict[str, Any]:
     """Train and score one arm, or return its receipt; a stopped one resumes."""
     p = PLANS[arm.plan]
-    method, lr = TRIALS[arm.method][arm.trial]
+    method, settings = TRIALS[arm.method][arm.trial]
     start = assets.backbone(arm.start)
     train, pixels, val, test = _parts(p)
-    cfg = replace(p.cfg, lr=lr, seed=arm.draw)
+    cfg = replace(p.cfg, seed=arm.draw, **settings)  # type: ignore[arg-type]
     moved = noise.draw(train, arm.rate, seed=42 + arm.draw, split=p.split)
     identity = fingerprint(
         repr(method), repr(cfg), start.digest, moved.sha256, train.source.get("sha256")
@@ -158,7 +158,7 @@ def run(arm: Arm) -> dict[str, Any]:
         cfg, method, folder=folder,
     )  # fmt: skip
     facts: dict[str, Any] = {
-        "identity": identity, "method": repr(method), "lr": lr,
+        "identity": identity, "method": repr(method), "settings": dict(settings),
         "noise_sha256": moved.sha256, "start": start.digest,
         "val_mR": max(e["val_mR"] for e in result.log),
         "best_epoch": result.best_epoch, "log": [e["val_mR"] for e in result.log],
@@ -172,14 +172,14 @@ def run(arm: Arm) -> dict[str, Any]:
                 float(roc_auc_score(false, v.loss.sum(0))) for v in result.verdicts
             ]
     if arm.draw != TUNE_DRAW:  # settings never see the test split
-        best = _score(result.backbone, test, p.turns)
+        best = _score(result.backbone, test)
         facts["test"] = best.as_dict()
         facts["hits"] = _pack(best)
-        facts["last_mR"] = _score(result.last, test, p.turns).mR
+        facts["last_mR"] = _score(result.last, test).mR
         mixed = [interpolate(start, result.last, share) for share in MIX]
-        looks = [_score(m, val, p.turns).mR for m in mixed]
+        looks = [_score(m, val).mR for m in mixed]
         chosen = int(np.argmax(looks))
-        wise = _score(mixed[chosen], test, p.turns)
+        wise = _score(mixed[chosen], test)
         facts["wise"] = {
             "share": MIX[chosen], "val_mR": looks[chosen], **wise.as_dict(),
             "hits": _pack(wise),
