@@ -26,7 +26,7 @@ __all__ = ["image_tokens", "local_similarity", "score", "text_tokens"]
 # Gram rows at once. A strip keeps the part right of its diagonal only: the smaller the
 # block, the less of the lower triangle is computed, and the slower the product.
 _BLOCK = 32
-_IMAGES, _TEXTS = 1024, 512  # Gram strips held at once: 100 MB together at d = 512
+_IMAGES, _TEXTS = 1024, 256  # Gram strips held at once: 84 MB together at d = 512
 
 
 def _clip(model: nn.Module) -> Any:
@@ -106,7 +106,7 @@ def local_similarity(img_tokens: Tensor, txt_tokens: Tensor) -> Tensor:
 
     Captions are the rows, as `rsnb.metrics` has them. Not divided by token counts, so
     0 to √(P·W); unscaled. Computed in float32 at least, also under autocast. Beside its
-    arguments it holds at most 1,536 strips of 32·d numbers (100 MB at d = 512), unless
+    arguments it holds at most 1,280 strips of 32·d numbers (84 MB at d = 512), unless
     gradients are wanted: then all Gram matrices, about 2·d² bytes an item. The gradient
     at 0 is 0.
 
@@ -138,8 +138,9 @@ def local_similarity(img_tokens: Tensor, txt_tokens: Tensor) -> Tensor:
                 gram[..., _BLOCK:] *= 2
                 columns = gram.flatten(1).T
                 for t in range(0, len(txt), _TEXTS):
-                    rows = _strip(txt[t : t + _TEXTS], low).flatten(1)
-                    square[t : t + _TEXTS, n : n + _IMAGES].addmm_(rows, columns)
+                    part = square[t : t + _TEXTS, n : n + _IMAGES]
+                    part.addmm_(_strip(txt[t : t + _TEXTS], low).flatten(1), columns)
+                del gram, columns  # before the next strip is made
     # Rounding can leave less than 0; the root has no slope there. NaN passes through.
     none = square <= torch.finfo(dtype).eps
     return square.masked_fill(none, 1).sqrt().masked_fill(none, 0)
@@ -198,11 +199,11 @@ def score(
     out = np.empty((len(texts), len(pixels)), np.float32)
     for n in range(0, len(pixels), 2048):
         img, patches = _many(see, pixels[n : n + 2048], 64)
-        for t in range(0, len(texts), _TEXTS):
-            txt, words = _many(read, texts[t : t + _TEXTS], 256)
+        for t in range(0, len(texts), 512):
+            txt, words = _many(read, texts[t : t + 512], 256)
             near = local_similarity(patches, words)
             tile = (1 - local) * txt @ img.T + local * near
-            out[t : t + _TEXTS, n : n + 2048] = tile.cpu().numpy()
+            out[t : t + 512, n : n + 2048] = tile.cpu().numpy()
     if not np.isfinite(out).all():
         raise EmbeddingError(
             f"scores of {backbone.name} are NaN or infinite: its weights are broken."
