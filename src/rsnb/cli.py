@@ -149,6 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("plan", help="world-rn, world-vit, ucm, rsicd")
     sweep.add_argument("--tune", action="store_true", help="choose settings first")
     sweep.add_argument("--method", action="append", default=[], help="only this one")
+    sweep.add_argument("--rate", action="append", type=float, default=[])
     sweep.add_argument("--part", default="0/1", metavar="I/N", help="for N processes")
 
     commands.add_parser("assets", add_help=False, help="train and check the weights")

@@ -100,15 +100,24 @@ def arms(plan: str, methods: Sequence[str] = ()) -> list[Arm]:
     ]
 
 
-def _parts(p: Plan) -> tuple[Pairs, np.ndarray, Pairs, Pairs]:
-    """Return training pairs and pixels, validation and test pairs."""
+@dataclass(frozen=True)
+class _Parts:
+    """What all arms of a plan share, decoded once."""
+
+    train: Pairs
+    pixels: np.ndarray
+    val: Pairs
+    test: Pairs
+
+
+def _parts(p: Plan) -> _Parts:
     pairs = load(p.data).with_pixels()
     train, val, test = (pairs.where(s) for s in (p.split, "val", "test"))
     pixels = load_pixels(train, p.store)
     if p.images:
         rows = recipes.held_out(len(train), p.images)
         train, pixels = train.subset(rows), pixels[rows]
-    return train, pixels, val, test
+    return _Parts(train, pixels, val, test)
 
 
 def _score(model: backbones.Backbone, pairs: Pairs) -> Recall:
@@ -136,12 +145,13 @@ def hits(text: str, gt: np.ndarray) -> Recall:
     return Recall(np.asarray(gt), both[n:], both[:n], none[n:], none[:n])
 
 
-def run(arm: Arm) -> dict[str, Any]:
+def run(arm: Arm, parts: _Parts | None = None) -> dict[str, Any]:
     """Train and score one arm, or return its receipt; a stopped one resumes."""
     p = PLANS[arm.plan]
+    data = parts or _parts(p)
+    train, val, test = data.train, data.val, data.test
     method, settings = TRIALS[arm.method][arm.trial]
     start = assets.backbone(arm.start)
-    train, pixels, val, test = _parts(p)
     cfg = replace(p.cfg, seed=arm.draw, **settings)  # type: ignore[arg-type]
     moved = noise.draw(train, arm.rate, seed=42 + arm.draw, split=p.split)
     identity = fingerprint(
@@ -154,7 +164,7 @@ def run(arm: Arm) -> dict[str, Any]:
     folder = cache_dir() / "runs" / f"noise-{identity[:16]}"
     began = time.process_time()
     result = fit(
-        start, moved.apply(train), pixels, val, load_pixels(val, start.image_size),
+        start, moved.apply(train), data.pixels, val, load_pixels(val, start.image_size),
         cfg, method, folder=folder,
     )  # fmt: skip
     facts: dict[str, Any] = {
@@ -176,19 +186,25 @@ def run(arm: Arm) -> dict[str, Any]:
         facts["test"] = best.as_dict()
         facts["hits"] = _pack(best)
         facts["last_mR"] = _score(result.last, test).mR
-        mixed = [interpolate(start, result.last, share) for share in MIX]
-        looks = [_score(m, val).mR for m in mixed]
-        chosen = int(np.argmax(looks))
-        wise = _score(mixed[chosen], test)
-        facts["wise"] = {
-            "share": MIX[chosen], "val_mR": looks[chosen], **wise.as_dict(),
-            "hits": _pack(wise),
-        }  # fmt: skip
+        if arm.method == "infonce":
+            facts["wise"] = _wise(start, result.last, val, test)
         backbones.save(arm.weights, result.backbone, arm=repr(arm))
     facts["cpu_seconds"] = round(time.process_time() - began, 1)
     write_json(arm.path, facts)
     shutil.rmtree(folder, ignore_errors=True)
     return facts
+
+
+def _wise(
+    start: backbones.Backbone, end: backbones.Backbone, val: Pairs, test: Pairs
+) -> dict[str, Any]:
+    """Return the scores of WiSE-FT, its share chosen on validation."""
+    mixed = [interpolate(start, end, share) for share in MIX]
+    looks = [_score(m, val).mR for m in mixed]
+    best = int(np.argmax(looks))
+    recall = _score(mixed[best], test)
+    facts = {"share": MIX[best], "val_mR": looks[best], "hits": _pack(recall)}
+    return {**facts, **recall.as_dict()}
 
 
 def main(args: argparse.Namespace) -> int:
@@ -199,10 +215,12 @@ def main(args: argparse.Namespace) -> int:
         todo = [arm for m in names for arm in tuning(args.plan, m)]
     else:
         todo = arms(args.plan, names)
+        todo = [a for a in todo if not args.rate or a.rate in args.rate]
     part, parts = (int(x) for x in args.part.split("/"))
     todo = todo[part::parts]
+    data = _parts(plan)
     for i, arm in enumerate(todo):
-        facts = run(arm)
+        facts = run(arm, data)
         mR = facts.get("test", {}).get("mR", facts["val_mR"])
         print(f"{i + 1}/{len(todo)} {arm.path.stem}: mR {mR:.1f}", flush=True)
     return 0

@@ -8,7 +8,7 @@ at its published batch of 100, which its thresholds need.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from rsnb.batches import TrainConfig
@@ -58,7 +58,7 @@ class Plan:
     tuned_on: str = ""
 
 
-_FINE = TrainConfig(epochs=8, average=0.98, min_scale=0.33, eval_every=2)
+_FINE = TrainConfig(epochs=12, average=0.98, min_scale=0.33, eval_every=3)
 
 _REAL = TrainConfig(
     epochs=12, average=0.98, min_scale=0.4, jitter=0.2, weight_decay=0.2, eval_every=3
@@ -72,15 +72,19 @@ def _grid(methods: Sequence[Method], rates: Sequence[float], **more: float) -> T
 
 
 _SAMPLED = Judge(split="gmm")
+_LR = (1e-4, 3e-4, 1e-3)
 TRIALS: Mapping[str, Trials] = MappingProxyType(
     {
-        "infonce": _grid([InfoNCE()], (1e-4, 2e-4, 4e-4, 1e-3)),
-        "paced": _grid([Paced()], (4e-4, 7e-4, 1e-3, 1.5e-3)),
-        "triplet": _grid([Triplet(0.1), Triplet(0.2)], (1e-4, 4e-4)),
-        "rcl": _grid([Complementary(0.05), Complementary(0.1)], (4e-4, 1e-3)),
-        "ncr": _grid([NCR(0.2), NCR(0.4)], (1e-4, 4e-4)),
-        "cream": _grid([Credible(), Credible(_SAMPLED)], (4e-4, 1e-3)),
-        "rrsitr": _grid([RRSITR()], (3e-5, 1e-4, 3e-4, 1e-3), batch_size=100),
+        "infonce": _grid([InfoNCE()], _LR),
+        "paced": _grid([Paced()], (5e-4, 1e-3, 2e-3)),
+        "triplet": _grid([Triplet()], _LR),
+        "rcl": _grid([Complementary()], (3e-4, 1e-3, 3e-3)),
+        "ncr": _grid([NCR()], _LR),
+        "cream": (
+            *_grid([Credible()], (3e-4, 1e-3)),
+            *_grid([Credible(_SAMPLED)], (1e-3,)),
+        ),
+        "rrsitr": _grid([RRSITR()], (3e-5, 1e-4, 3e-4), batch_size=100),
     }
 )
 
@@ -97,7 +101,7 @@ PLANS: Mapping[str, Plan] = MappingProxyType(
             data="world",
             starts=("source-vit-0",),
             methods={"infonce": 1, "paced": 1, "rrsitr": 1},
-            cfg=_FINE,
+            cfg=replace(_FINE, epochs=8, eval_every=2),
             images=2000,
         ),
         "ucm": Plan(
@@ -112,10 +116,11 @@ PLANS: Mapping[str, Plan] = MappingProxyType(
             data="rsicd",
             starts=("rsicd-rest",),
             methods={"infonce": 1, "paced": 1},
-            cfg=_REAL,
+            cfg=replace(_REAL, epochs=8, eval_every=2),
             rates=(0.0, 0.4, 0.6, 0.8),
-            images=3000,
+            images=2000,
             store=128,
+            tuned_on="ucm",
         ),
     }
 )
