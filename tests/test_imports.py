@@ -26,7 +26,7 @@ FLOORS = [
     "augment pacing losses methods local rrsitr averaging batches runstate steps train",
     "duplicates",
     "report plots",
-    "recipes assets audit trials sweep",
+    "recipes assets audit trials sweep findings",
     "profiles pages runner book",
     "cli __main__",
 ]

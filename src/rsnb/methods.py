@@ -27,6 +27,7 @@ __all__ = [
     "NCR",
     "Complementary",
     "Credible",
+    "HardFirst",
     "InfoNCE",
     "Method",
     "Paced",
@@ -200,6 +201,10 @@ class Paced:
     judge: Judge | None = _NULL
     tokens: bool = False
 
+    def weigh(self, each: Tensor, gamma: float) -> Tensor:
+        """Return each pair's weight, from its loss and the pace."""
+        return pace(each, gamma)
+
     def __call__(self, step: Step) -> Tensor:
         """Return the loss of a batch."""
         i2t, t2i = info_nce_each(step.scale * step.sim, step.same)
@@ -210,6 +215,14 @@ class Paced:
         clean = (both > self.high).all(0)
         noisy = (both < self.low).all(0)
         lesson = self.ambiguous * step.clean[2]
-        weight = pace(each, gamma) * torch.where(clean, 1.0, lesson) * ~noisy
+        weight = self.weigh(each, gamma) * torch.where(clean, 1.0, lesson) * ~noisy
         hinge = triplet(step.sim, step.same, self.margin * step.clean[2])
         return (weight * each / 2 + self.noisy * hinge * noisy).mean()
+
+
+class HardFirst(Paced):
+    """The opposite order, for the ablation: the higher the loss, the more it counts."""
+
+    def weigh(self, each: Tensor, gamma: float) -> Tensor:
+        """Return sin(pi/2 * loss / gamma), 1 from gamma on."""
+        return pace(gamma - each, gamma)

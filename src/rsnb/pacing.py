@@ -69,6 +69,11 @@ class Verdict:
     clean: np.ndarray
     rate: float
 
+    def groups(self, high: float = 0.5, low: float = 0.05) -> np.ndarray:
+        """Return int64 (T,): 0 clean, 1 ambiguous, 2 noisy; see `methods.Paced`."""
+        both = self.clean[:2]
+        return np.where((both > high).all(0), 0, np.where((both < low).all(0), 2, 1))
+
 
 def look(
     img_emb: np.ndarray, txt_emb: np.ndarray, gt: np.ndarray, scale: float, how: Judge

@@ -21,7 +21,8 @@ from rsnb.errors import ParameterError
 from rsnb.pairs import Pairs
 
 __all__ = [
-    "FULL", "HALF", "PALETTE", "STYLE", "Figure", "bars", "curves", "results", "strip"
+    "FULL", "HALF", "PALETTE", "STYLE", "Figure", "bands", "bars", "curves",
+    "histograms", "results", "strip",
 ]  # fmt: skip
 
 FULL, HALF = (6.5, 3.2), (3.2, 2.6)  # inches
@@ -94,6 +95,53 @@ def curves(
             low, high = zip(*(ax.get_ylim() for ax in axes[0]), strict=True)
             for ax in axes[0]:
                 ax.set_ylim(min(low), max(high))
+    return fig
+
+
+def bands(
+    lines: Mapping[str, Mapping[float, tuple[float, float, float]]],
+    xlabel: str,
+    ylabel: str,
+) -> Figure:
+    """Return label → x → (mean, low, high) as lines, each over its band."""
+    with rc_context(_style()):
+        fig, axes = _figure(FULL)
+        ax = axes[0, 0]
+        for k, (label, points) in enumerate(lines.items()):
+            x = sorted(points)
+            mean, low, high = zip(*(points[v] for v in x), strict=True)
+            colour = PALETTE[k % 6]
+            ax.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+            ax.plot(x, mean, color=colour, marker=_MARKS[k % 6], label=label)
+        ax.set(xlabel=xlabel, ylabel=ylabel)
+        fig.legend(loc="outside right upper")
+    return fig
+
+
+def histograms(
+    panels: Mapping[str, Mapping[str, Sequence[float] | np.ndarray]], xlabel: str
+) -> Figure:
+    """Return title → (label → values) as histograms over common bins, side by side.
+
+    Each is scaled to area 1, so that groups of different size can be compared.
+    """
+    values = np.concatenate(
+        [np.asarray(v) for row in panels.values() for v in row.values()]
+    )
+    bins = np.linspace(values.min(), np.quantile(values, 0.999), 41)
+    with rc_context(_style()):
+        fig, axes = _figure(FULL, 1, len(panels))
+        for ax, (title, row) in zip(axes[0], panels.items(), strict=True):
+            for k, (label, v) in enumerate(row.items()):
+                how: Any = {"density": True, "color": PALETTE[k % 6]}
+                ax.hist(v, bins, alpha=0.25, **how)
+                ax.hist(v, bins, histtype="step", label=label, **how)
+            ax.set(title=title, xlabel=xlabel, yticks=[])
+            ax.sharey(axes[0, 0])
+        axes[0, 0].set_ylabel("density")
+        fig.legend(
+            *axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=4
+        )
     return fig
 
 

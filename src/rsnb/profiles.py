@@ -29,6 +29,10 @@ class Profile:
         data: name or path for `rsnb.data.load`.
         backbone: name for `rsnb.assets.backbone`.
         transformer: a backbone whose towers are both transformers; "" for none.
+        start: a backbone that does not know the training captions, to fine-tune under
+            noise; "" for `backbone` itself.
+        start_vit: likewise with patch tokens; "" for none.
+        sweep: plan of the noise sweep whose receipts belong to this data; "" for none.
         query: a sentence to search with on the first page.
         sisters: other data sets that may share images or captions with it.
         oracle: whether the facts of each scene are known, so that an oracle can search.
@@ -40,6 +44,9 @@ class Profile:
     data: str
     backbone: str = "CLIP-ViT-B-32"
     transformer: str = ""
+    start: str = ""
+    start_vit: str = ""
+    sweep: str = ""
     query: str = "aircraft waiting beside a terminal"
     sisters: tuple[str, ...] = ()
     oracle: bool = False
@@ -93,16 +100,19 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
             Profile(
                 "world", "world", "world-rn",
                 query="an airport with four white planes in a row", oracle=True,
-                transformer="world-vit",
+                transformer="world-vit", start="source-rn-0",
+                start_vit="source-vit-0", sweep="world-rn",
                 receipts=("backbone-world-rn", "backbone-world-vit"),
                 download="nothing",
             ),
             Profile(
                 "ucm", "ucm", "ucm-rn", query="several planes on the tarmac",
+                start="rsicd-rest", sweep="ucm",
                 receipts=("backbone-ucm-rn",), download="needs UCM in RSNB_DATA",
             ),
             Profile(
                 "rsicd", "rsicd", "rsicd-rn", sisters=("rsitmd",),
+                start="rsicd-rest", sweep="rsicd",
                 receipts=("backbone-rsicd-rn",),
                 download="526 MB (`python -m rsnb fetch rsicd`), or RSICD in RSNB_DATA",
             ),

@@ -6,19 +6,22 @@ Explained in notebook 03, term by term. `methods.Paced` is our scale-free form.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rsnb.backbones import Backbone
 from rsnb.errors import ParameterError
-from rsnb.local import local_similarity
+from rsnb.local import image_tokens, local_similarity, text_tokens
 from rsnb.losses import hardest, info_nce_each, pace
 from rsnb.methods import Step
 from rsnb.pacing import Judge
 
-__all__ = ["RRSITR", "Split", "pace_value", "rrsitr"]
+__all__ = ["RRSITR", "Split", "pace_value", "rrsitr", "split_of"]
 
 
 @dataclass(frozen=True)
@@ -182,3 +185,26 @@ def rrsitr(
     factor = ell.new_tensor([1.0, cfg.lambda1, cfg.lambda2])[group]
     loss = (factor * torch.where(group < 2, paced, triplet)).sum() / size
     return Split(loss, ell, weight, group)
+
+
+@torch.inference_mode()
+def split_of(
+    backbone: Backbone, images: np.ndarray, captions: Sequence[str], cfg: RRSITR
+) -> Split:
+    """Return how the rule splits one batch as a backbone sees it, untrained by it.
+
+    Args:
+        backbone: a ViT if `cfg.local`.
+        images: uint8 (B, S, S, 3).
+        captions: B texts.
+        cfg: constants.
+    """
+    pixels = backbone.prepare(images)
+    ids = backbone.tokenize(list(captions)).to(backbone.device)
+    if not cfg.local:
+        img, txt = backbone.encode_images(images), backbone.encode_texts(captions)
+        return rrsitr(torch.from_numpy(img @ txt.T), None, cfg)
+    img_emb, patches = image_tokens(backbone.model, pixels)
+    txt_emb, words = text_tokens(backbone.model, ids)
+    sim = F.normalize(img_emb, dim=-1) @ F.normalize(txt_emb, dim=-1).T
+    return rrsitr(sim, local_similarity(patches, words).T, cfg)

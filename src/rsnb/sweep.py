@@ -52,7 +52,8 @@ class Arm:
     def path(self) -> Path:
         """Return where its receipt is, or will be."""
         trial = f"-t{self.trial}" if self.draw == TUNE_DRAW else ""
-        name = f"{self.method}-{self.start}-{round(100 * self.rate):02}-d{self.draw}"
+        method, rate = self.method.replace(" ", "_"), round(100 * self.rate)
+        name = f"{method}-{self.start}-{rate:02}-d{self.draw}"
         folder = report.root() / "book" / "results" / "noise" / self.plan
         return folder / f"{name}{trial}.json"
 
@@ -90,7 +91,8 @@ def tuning(plan: str, method: str) -> list[Arm]:
 def arms(plan: str, methods: Sequence[str] = ()) -> list[Arm]:
     """Return the arms of a plan, the ones that matter most first."""
     p = PLANS[plan]
-    best = {m: tuned(p.tuned_on or plan, m) for m in methods or p.methods}
+    names = methods or list(p.methods)
+    best = {m: len(TRIALS[m]) > 1 and tuned(p.tuned_on or plan, m) for m in names}
     return [
         Arm(plan, m, start, rate, draw, best[m])
         for draw in p.draws
@@ -168,8 +170,10 @@ def run(arm: Arm, parts: _Parts | None = None) -> dict[str, Any]:
         cfg, method, folder=folder,
     )  # fmt: skip
     facts: dict[str, Any] = {
-        "identity": identity, "method": repr(method), "settings": dict(settings),
-        "noise_sha256": moved.sha256, "start": start.digest,
+        "identity": identity, "method": arm.method, "start": arm.start,
+        "rate": arm.rate, "draw": arm.draw, "how": repr(method),
+        "settings": dict(settings),
+        "noise_sha256": moved.sha256, "start_sha256": start.digest,
         "val_mR": max(e["val_mR"] for e in result.log),
         "best_epoch": result.best_epoch, "log": [e["val_mR"] for e in result.log],
     }  # fmt: skip

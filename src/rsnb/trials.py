@@ -16,6 +16,7 @@ from rsnb.methods import (
     NCR,
     Complementary,
     Credible,
+    HardFirst,
     InfoNCE,
     Method,
     Paced,
@@ -71,22 +72,50 @@ def _grid(methods: Sequence[Method], rates: Sequence[float], **more: float) -> T
     return tuple((m, {"lr": lr, **more}) for m in methods for lr in rates)
 
 
+def _one(method: Method, lr: float = 1e-3, batch: int = 128) -> Trials:
+    return _grid([method], [lr], batch_size=batch)
+
+
+_LITERAL = RRSITR(local=False, gamma1=2.5, gamma2=9.0)
 _SAMPLED = Judge(split="gmm")
 _LR = (1e-4, 3e-4, 1e-3)
 TRIALS: Mapping[str, Trials] = MappingProxyType(
     {
-        "infonce": _grid([InfoNCE()], _LR),
-        "paced": _grid([Paced()], (5e-4, 1e-3, 2e-3)),
-        "triplet": _grid([Triplet()], _LR),
-        "rcl": _grid([Complementary()], (3e-4, 1e-3, 3e-3)),
-        "ncr": _grid([NCR()], _LR),
+        "infonce": _grid([InfoNCE()], (*_LR, 5e-5)),
+        "paced": _grid([Paced()], (5e-4, 1e-3, 2e-3, 7e-4)),
+        "triplet": _grid([Triplet()], (*_LR, 3e-5)),
+        "rcl": _grid([Complementary()], (3e-4, 1e-3, 3e-3, 1e-4)),
+        "ncr": _grid([NCR()], (*_LR, 3e-5)),
         "cream": (
             *_grid([Credible()], (3e-4, 1e-3)),
-            *_grid([Credible(_SAMPLED)], (1e-3,)),
+            *_grid([Credible(_SAMPLED)], (1e-3, 5e-4)),
         ),
-        "rrsitr": _grid([RRSITR()], (3e-5, 1e-4, 3e-4), batch_size=100),
+        # The terms of `Paced`, one changed at a time, at its tuned rate.
+        "all terms": _one(Paced()),
+        "no pace": _one(Paced(start=1e9, end=1e9)),
+        "narrow pace": _one(Paced(start=0.55, end=0.977)),
+        "hard first": _one(HardFirst()),
+        "no hinge": _one(Paced(noisy=0.0)),
+        "no ambiguous": _one(Paced(ambiguous=0.0)),
+        "even sampling": _one(Paced(judge=Judge(sample=False))),
+        "two Gaussians": _one(Paced(judge=Judge(split="gmm"))),
+        # RRSITR without its local term, thresholds at the published share of chance,
+        # and one suspect at a time.
+        "literal": _one(_LITERAL, 3e-4, 100),
+        "lower rate": _one(_LITERAL, 1e-4, 100),
+        "fixed margin": _one(replace(_LITERAL, margin="fixed"), 3e-4, 100),
+        "margin .2": _one(replace(_LITERAL, sigma=0.2), 3e-4, 100),
+        "no triplet": _one(replace(_LITERAL, margin="none"), 3e-4, 100),
+        "wide thresholds": _one(replace(_LITERAL, gamma2=14.0), 3e-4, 100),
+        "published thresholds": _one(RRSITR(local=False), 3e-4, 100),
+        "rrsitr": _grid([RRSITR()], (3e-5, 1e-4, 3e-4, 1e-5), batch_size=100),
     }
 )
+
+
+def _each(*methods: str) -> dict[str, int]:
+    return dict.fromkeys(methods, 1)
+
 
 _RIVALS = {"triplet": 1, "rcl": 1, "ncr": 1, "cream": 1}
 PLANS: Mapping[str, Plan] = MappingProxyType(
@@ -103,6 +132,37 @@ PLANS: Mapping[str, Plan] = MappingProxyType(
             methods={"infonce": 1, "paced": 1, "rrsitr": 1},
             cfg=replace(_FINE, epochs=8, eval_every=2),
             images=2000,
+        ),
+        "ablation": Plan(
+            data="world",
+            starts=("source-rn-0",),
+            methods=_each(
+                "all terms",
+                "no pace",
+                "narrow pace",
+                "hard first",
+                "no hinge",
+                "no ambiguous",
+                "even sampling",
+                "two Gaussians",
+            ),
+            cfg=replace(_FINE, epochs=8, eval_every=2),
+            rates=(0.8,),
+        ),
+        "collapse": Plan(
+            data="world",
+            starts=("source-rn-0",),
+            methods=_each(
+                "literal",
+                "lower rate",
+                "fixed margin",
+                "margin .2",
+                "no triplet",
+                "wide thresholds",
+                "published thresholds",
+            ),
+            cfg=replace(_FINE, epochs=8, eval_every=2),
+            rates=(0.8,),
         ),
         "ucm": Plan(
             data="ucm",

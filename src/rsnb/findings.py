@@ -1,0 +1,212 @@
+"""What the receipts of a sweep say: means, bands, retention, paired tests.
+
+Explained in notebook 03. Everything is computed from `book/results/noise/PLAN/*.json`,
+so a reader needs neither weights nor images, only the test split's `gt` for the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rsnb.errors import ParameterError
+from rsnb.files import read_json
+from rsnb.metrics import Recall
+from rsnb.report import root
+from rsnb.stats import bootstrap_ci, paired_permutation
+from rsnb.sweep import hits
+from rsnb.trials import PLANS
+
+__all__ = [
+    "Band", "Gap", "bands", "gap", "gaps", "overview", "read", "retention",
+    "summary",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Band:
+    """mR in percent over `n` arms: mean, lowest, highest."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A minus B on the same arms, hits averaged over arms, query by query.
+
+    Attributes:
+        mR: difference in points; `low` to `high` is its 95 % interval over images.
+        p: two-sided, paired permutation over images with their captions.
+        n: number of arms on either side.
+    """
+
+    mR: float
+    low: float
+    high: float
+    p: float
+    n: int
+
+
+def read(plan: str) -> list[dict[str, Any]]:
+    """Return the receipts of a plan's test arms; WiSE-FT is a method of its own.
+
+    Each row has `method`, `start`, `rate` and `draw` beside what the receipt holds.
+
+    Raises:
+        ParameterError: there are none.
+    """
+    folder = root() / "book" / "results" / "noise" / plan
+    rows: list[dict[str, Any]] = []
+    for path in sorted(folder.glob("*.json")):
+        facts = read_json(path)
+        if "test" not in facts:
+            continue  # a tuning trial, which never saw the test split
+        rows.append(facts)
+        if "wise" in facts:
+            wise = facts["wise"]
+            same = {k: facts[k] for k in ("start", "rate", "draw")}
+            rows.append(
+                {**same, "method": "wise", "test": wise, "hits": wise["hits"],
+                 "val_mR": wise["val_mR"]}
+            )  # fmt: skip
+    if not rows:
+        raise ParameterError(
+            f"no receipts in {folder}. Run `python -m rsnb sweep noise {plan}`; plans: "
+            f"{', '.join(PLANS)}."
+        )
+    return rows
+
+
+def bands(
+    rows: Sequence[Mapping[str, Any]], key: str = "test"
+) -> dict[str, dict[float, Band]]:
+    """Return method → rate → `Band` of the test mR at the selected epoch.
+
+    With `key="last_mR"`, that of the last epoch.
+    """
+    found: dict[str, dict[float, list[float]]] = {}
+    for row in rows:
+        value = row["test"]["mR"] if key == "test" else row.get(key)
+        if value is not None:
+            found.setdefault(row["method"], {}).setdefault(row["rate"], []).append(
+                value
+            )
+    return {
+        m: {
+            r: Band(float(np.mean(v)), min(v), max(v), len(v))
+            for r, v in sorted(by.items())
+        }
+        for m, by in found.items()
+    }
+
+
+def retention(by_rate: Mapping[float, Band]) -> dict[float, float]:
+    """Return the percent of its own clean mR that a method keeps, by rate."""
+    clean = by_rate[0.0].mean
+    return {r: 100 * b.mean / clean for r, b in by_rate.items() if r}
+
+
+def gap(
+    rows: Sequence[Mapping[str, Any]], a: str, b: str, rate: float, gt: np.ndarray
+) -> Gap:
+    """Compare two methods at one rate on the arms that both have.
+
+    Args:
+        rows: from `read`.
+        a: method.
+        b: method.
+        rate: share of moved captions.
+        gt: (T,) of the test split.
+
+    Raises:
+        ParameterError: no arm in common.
+    """
+    by: dict[str, dict[tuple[str, int], Recall]] = {a: {}, b: {}}
+    for row in rows:
+        if row["rate"] == rate and row["method"] in by:
+            key = (row["start"], row["draw"])
+            by[row["method"]][key] = hits(row["hits"], gt)
+    both = sorted(by[a].keys() & by[b].keys())
+    if not both:
+        raise ParameterError(f"{a} and {b} have no arm in common at {rate:.0%} noise.")
+    one, two = (_mean([by[m][k] for k in both], gt) for m in (a, b))
+    interval = bootstrap_ci(one, two, n=2000)
+    p = paired_permutation(one, two, n=5000)
+    return Gap(one.mR - two.mR, interval.low, interval.high, p, len(both))
+
+
+def _mean(recalls: Sequence[Recall], gt: np.ndarray) -> Recall:
+    none = recalls[0]
+    return Recall(
+        np.asarray(gt),
+        np.mean([r.t2i_hits for r in recalls], 0),
+        np.mean([r.i2t_hits for r in recalls], 0),
+        none.t2i_ranks,
+        none.i2t_ranks,
+    )
+
+
+def overview(plan: str, names: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return one row a method for a table: mean mR by rate, and what is kept.
+
+    `names` gives the order and how each method is called; others are left out.
+    """
+    table = bands(read(plan))
+    out = []
+    for method, name in names.items():
+        by = table.get(method, {})
+        kept = retention(by) if 0.0 in by else {}
+        row: dict[str, Any] = {"method": name}
+        row |= {f"{r:.0%}": round(b.mean, 1) for r, b in by.items()}
+        row |= {f"kept {r:.0%}": f"{v:.0f} %" for r, v in kept.items() if r > 0.5}
+        row["arms"] = sum(b.n for b in by.values())
+        if by:
+            out.append(row)
+    return out
+
+
+def gaps(
+    plan: str, names: Mapping[str, str], gt: np.ndarray, ours: str = "paced"
+) -> list[dict[str, Any]]:
+    """Return one row a rival and rate: ours minus it, interval, p, arms."""
+    rows = read(plan)
+    table, out = bands(rows), []
+    for method, name in names.items():
+        for rate in table.get(method, {}):
+            if method != ours and rate in table.get(ours, {}):
+                g = gap(rows, ours, method, rate, gt)
+                out.append(
+                    {"ours minus": name, "noise": f"{rate:.0%}", "points": g.mR,
+                     "95 %": f"{g.low:.1f} to {g.high:.1f}", "p": f"{g.p:.4f}",
+                     "arms": g.n}
+                )  # fmt: skip
+    return out
+
+
+def summary(plan: str, gt: np.ndarray, ours: str = "paced") -> dict[str, Any]:
+    """Return all that the page says of a plan, JSON-able."""
+    rows = read(plan)
+    table, last = bands(rows), bands(rows, "last_mR")
+    out: dict[str, Any] = {}
+    for method, by in table.items():
+        out[method] = {
+            f"{r:.0%}": {
+                **vars(band),
+                "last": last[method][r].mean if method in last else None,
+            }
+            for r, band in by.items()
+        }
+        if 0.0 in by:
+            kept = {f"{r:.0%}": v for r, v in retention(by).items()}
+            out[method]["retention"] = kept
+        if method != ours:
+            shared = [r for r in by if r in table.get(ours, {})]
+            gaps = {f"{r:.0%}": vars(gap(rows, ours, method, r, gt)) for r in shared}
+            out[method][f"{ours} minus this"] = gaps
+    return out
