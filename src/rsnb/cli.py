@@ -93,9 +93,10 @@ def _dispatch(args: argparse.Namespace, rest: list[str]) -> int:
 
             print(fetch(args.name, args.to))
         case "sweep":
-            from rsnb import sweep
+            from rsnb import findings, sweep
 
-            return sweep.main(args)
+            tell = args.summary or args.ship
+            return findings.main(args) if tell else sweep.main(args)
         case "assets":
             from rsnb import assets
 
@@ -148,8 +149,11 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("what", choices=["noise"])
     sweep.add_argument("plan", help="world-rn, world-vit, ucm, rsicd")
     sweep.add_argument("--tune", action="store_true", help="choose settings first")
+    sweep.add_argument("--summary", action="store_true", help="write its one receipt")
+    sweep.add_argument("--ship", action="store_true", help="keep the best weights")
     sweep.add_argument("--method", action="append", default=[], help="only this one")
     sweep.add_argument("--rate", action="append", type=float, default=[])
+    sweep.add_argument("--draw", action="append", type=int, default=[])
     sweep.add_argument("--part", default="0/1", metavar="I/N", help="for N processes")
 
     commands.add_parser("assets", add_help=False, help="train and check the weights")

@@ -6,23 +6,27 @@ so a reader needs neither weights nor images, only the test split's `gt` for the
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rsnb.assets import WEIGHTS
+from rsnb.data import load
 from rsnb.errors import ParameterError
-from rsnb.files import read_json
+from rsnb.files import read_json, read_verified, receipt_path, write_with_receipt
 from rsnb.metrics import Recall
-from rsnb.report import root
+from rsnb.report import record, root
 from rsnb.stats import bootstrap_ci, paired_permutation
-from rsnb.sweep import hits
+from rsnb.sweep import Arm, hits
 from rsnb.trials import PLANS
 
 __all__ = [
-    "Band", "Gap", "bands", "gap", "gaps", "overview", "read", "retention",
-    "summary",
+    "Band", "Gap", "bands", "gap", "gaps", "main", "overview", "read", "retention",
+    "ship", "summary",
 ]  # fmt: skip
 
 
@@ -56,10 +60,8 @@ class Gap:
 def read(plan: str) -> list[dict[str, Any]]:
     """Return the receipts of a plan's test arms; WiSE-FT is a method of its own.
 
-    Each row has `method`, `start`, `rate` and `draw` beside what the receipt holds.
-
-    Raises:
-        ParameterError: there are none.
+    Each row has `method`, `start`, `rate` and `draw` beside what the receipt holds. A
+    plan that was not run here has no rows.
     """
     folder = root() / "book" / "results" / "noise" / plan
     rows: list[dict[str, Any]] = []
@@ -75,11 +77,6 @@ def read(plan: str) -> list[dict[str, Any]]:
                 {**same, "method": "wise", "test": wise, "hits": wise["hits"],
                  "val_mR": wise["val_mR"]}
             )  # fmt: skip
-    if not rows:
-        raise ParameterError(
-            f"no receipts in {folder}. Run `python -m rsnb sweep noise {plan}`; plans: "
-            f"{', '.join(PLANS)}."
-        )
     return rows
 
 
@@ -210,3 +207,33 @@ def summary(plan: str, gt: np.ndarray, ours: str = "paced") -> dict[str, Any]:
             gaps = {f"{r:.0%}": vars(gap(rows, ours, method, r, gt)) for r in shared}
             out[method][f"{ours} minus this"] = gaps
     return out
+
+
+def ship(plan: str, method: str = "paced", rate: float = 0.6) -> Path:
+    """Copy the method's best weights (by validation) into the package; return them.
+
+    They load as `backbones.load("<plan>-robust")`.
+    """
+    rows = [r for r in read(plan) if r["method"] == method and r["rate"] == rate]
+    if not rows:
+        raise ParameterError(f"{plan} has no {method} arm at {rate:.0%}; run it first.")
+    best = max(rows, key=lambda r: r["val_mR"])
+    arm = Arm(plan, method, best["start"], rate, best["draw"], 0)
+    facts = {k: v for k, v in best.items() if k != "hits"}
+    known = read_json(receipt_path(arm.weights))
+    to = WEIGHTS / f"{plan}-robust.safetensors"
+    return write_with_receipt(
+        to, read_verified(arm.weights), entry=known["entry"], arm=facts
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run `python -m rsnb sweep noise PLAN --summary` or `--ship`."""
+    if args.ship:
+        print(ship(args.plan))
+        return 0
+    gt = load(PLANS[args.plan].data).with_pixels().where("test").gt
+    figures = summary(args.plan, gt)
+    command = f"python -m rsnb sweep noise {args.plan} --summary"
+    print(record(f"noise-{args.plan}", figures, command=command))
+    return 0

@@ -219,7 +219,8 @@ def main(args: argparse.Namespace) -> int:
         todo = [arm for m in names for arm in tuning(args.plan, m)]
     else:
         todo = arms(args.plan, names)
-        todo = [a for a in todo if not args.rate or a.rate in args.rate]
+        todo = [a for a in todo if a.rate in (args.rate or plan.rates)]
+        todo = [a for a in todo if a.draw in (args.draw or plan.draws)]
     part, parts = (int(x) for x in args.part.split("/"))
     todo = todo[part::parts]
     data = _parts(plan)
