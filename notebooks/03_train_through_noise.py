@@ -51,7 +51,7 @@ from sklearn.metrics import roc_auc_score
 
 from rsnb import assets, findings, noise, plots, profiles, report
 from rsnb.embed import embed
-from rsnb.losses import pace, soft_margin
+from rsnb.losses import pace
 from rsnb.methods import InfoNCE, Paced
 from rsnb.metrics import evaluate_embeddings
 from rsnb.pacing import Judge
@@ -132,15 +132,20 @@ plots.strip(images, [noisy.captions[t] for t in rows])
 # %%
 start = assets.backbone(start_name or cfg.start or cfg.backbone)
 start.model.to(device)
-pixels, val_pixels = (
-    load_pixels(part, store),
-    load_pixels(val, start.image_size),
-)
-how = Judge(every=1, seed=seed)
+pixels = load_pixels(part, store)
+val_pixels = load_pixels(val, start.image_size)
+data = start, noisy, pixels, val, val_pixels
+
+# %% [markdown]
+# One call trains. The method is `Paced`, ours; what it does with the judge's
+# verdict comes below.
+
+# %%
 settings = TrainConfig(
     epochs=epochs, lr=lr, seed=seed, min_scale=0.33, average=0.98, eval_every=1
 )
-ours = fit(start, noisy, pixels, val, val_pixels, settings, Paced(judge=how))
+ours = fit(*data, settings, Paced(judge=Judge(every=1, seed=seed)))
+verdicts = ours.verdicts
 
 # %% [markdown]
 # The judge looked before the first step and after every epoch. Here are the
@@ -148,20 +153,19 @@ ours = fit(start, noisy, pixels, val, val_pixels, settings, Paced(judge=how))
 # pairs are told apart by colour because *we* know who moved; the training does
 # not.
 
+
 # %%
-looks = (
-    ours.verdicts[0],
-    ours.verdicts[len(ours.verdicts) // 2],
-    ours.verdicts[-1],
-)
-titles = ("before training", "half way", "at the end")
+def kinds(v):
+    loss, null = v.loss.sum(0), v.null.sum(0)
+    return {"true": loss[~false], "false": loss[false], "random": null}
+
+
+# %%
+middle = len(verdicts) // 2
 panels = {
-    title: {
-        "true pairs": v.loss.sum(0)[~false],
-        "false pairs": v.loss.sum(0)[false],
-        "random pairs": v.null.sum(0),
-    }
-    for title, v in zip(titles, looks, strict=True)
+    "before training": kinds(verdicts[0]),
+    "half way": kinds(verdicts[middle]),
+    "at the end": kinds(verdicts[-1]),
 }
 plots.histograms(panels, "panel loss, both directions")
 
@@ -175,22 +179,17 @@ plots.histograms(panels, "panel loss, both directions")
 # both reject (below 0.05), and everything else is *ambiguous*.
 
 # %%
-x = range(len(ours.verdicts))
-auroc = [roc_auc_score(false, v.loss.sum(0)) for v in ours.verdicts]
-guess = [100 * v.rate for v in ours.verdicts]
-groups = [v.groups() for v in ours.verdicts]
-shares = {
-    name: [100 * float((g == k).mean()) for g in groups]
-    for k, name in enumerate(("clean", "ambiguous", "noisy"))
-}
-panels = {
-    "who is wrong?": (
-        x,
-        {"AUROC x 100": [100 * a for a in auroc], "estimated noise": guess},
-    ),
-    "three groups": (x, shares),
-}
-plots.curves(panels, "look", ["%", "share of pairs (%)"])
+x = range(len(verdicts))
+auroc = [100 * roc_auc_score(false, v.loss.sum(0)) for v in verdicts]
+guess = [100 * v.rate for v in verdicts]
+groups = np.array([np.bincount(v.groups(), minlength=3) for v in verdicts])
+share = dict(zip(("clean", "ambiguous", "noisy"), groups.T, strict=True))
+
+# %%
+left = {"AUROC x 100": auroc, "estimated noise (%)": guess}
+right = {k: 100 * v / len(false) for k, v in share.items()}
+panels = {"who is wrong?": (x, left), "three groups": (x, right)}
+plots.curves(panels, "look", ["value", "share of pairs (%)"])
 
 # %% [markdown]
 # *Figure 3. Left: how well the remembered loss separates false from true pairs,
@@ -212,25 +211,13 @@ plots.curves(panels, "look", ["%", "share of pairs (%)"])
 # - noisy pairs only keep a margin to the hardest wrong partner in the batch.
 
 # %%
-loss = torch.linspace(0, 1.5, 61)
-lines = {
-    f"γ = {g} of chance": pace(loss, g).tolist() for g in (0.55, 0.9, 1.3)
-}
-p = torch.linspace(0, 1, 61)
-hinge = {
-    "soft margin (NCR)": soft_margin(p).tolist(),
-    "ours": (0.2 * p).tolist(),
-}
-panels = {
-    "weight of a pair": (loss.tolist(), lines),
-    "margin": (p.tolist(), hinge),
-}
-plots.curves(panels, "loss / chance   |   posterior", ["weight", "margin"])
+x = torch.linspace(0, 1.5, 31)
+weights = {f"γ = {g}": pace(x, g).tolist() for g in (0.55, 0.9, 1.3)}
+plots.curves({"": (x.tolist(), weights)}, "loss / chance", ["weight"])
 
 # %% [markdown]
-# *Figure 4. Left: self-paced weights; a narrow pace deletes pairs whose loss is
-# half of chance, and those carry the information. Right: margins that shrink
-# with the belief in the pair.*
+# *Figure 4. Self-paced weights. A narrow pace (γ at 0.55 of chance) deletes
+# pairs whose loss is half of chance, and those carry the information.*
 #
 # ## The published rule, and its units
 #
@@ -290,7 +277,7 @@ report.table(table, "One batch of 100 pairs, before training", digits=1)
 # differs:
 
 # %%
-plain = fit(start, noisy, pixels, val, val_pixels, settings, InfoNCE())
+plain = fit(*data, settings, InfoNCE())
 x = [e["epoch"] for e in ours.log]
 lines = {
     "ours": [e["val_mR"] for e in ours.log],
@@ -315,32 +302,17 @@ plots.curves({"": (x, lines)}, "epoch", ["mR on validation (%)"])
 # {cite}`wortsman2022wise`.
 
 # %%
-names = {
-    "paced": "ours",
-    "infonce": "InfoNCE",
-    "wise": "InfoNCE + WiSE-FT",
-    "cream": "soft labels (CREAM)",
-    "rcl": "negatives only (RCL)",
-    "ncr": "NCR",
-    "triplet": "hardest triplet",
-    "rrsitr": "RRSITR",
-}
-seen = findings.bands(findings.read(cfg.sweep))
-lines = {
-    names[m]: {100 * r: (b.mean, b.low, b.high) for r, b in seen[m].items()}
-    for m in names
-    if m in seen
-}
+lines = findings.lines(cfg.sweep)
 none = "no receipts in this copy"
-plots.bands(lines, "captions moved (%)", "mR on test (%)") if lines else none
+labels = "captions moved (%)", "mR on test (%)"
+plots.bands(lines, *labels) if lines else none
 
 # %% [markdown]
 # *Figure 6. Test recall against noise rate: mean over noise draws and starts,
 # band from the lowest to the highest arm.*
 
 # %%
-rows = findings.overview(cfg.sweep, names)
-report.table(rows or [{"": none}], "Test mR", index=False)
+report.table(findings.overview(cfg.sweep), "Test mR", index=False)
 
 # %% [markdown]
 # *Table 2. Mean mR at the epoch chosen on validation, the share of its own clean
@@ -348,9 +320,7 @@ report.table(rows or [{"": none}], "Test mR", index=False)
 
 # %%
 test = pairs.where("test")
-rivals = {k: names[k] for k in ("infonce", "wise")}
-rows = findings.gaps(cfg.sweep, rivals, test.gt)
-report.table(rows or [{"": none}], index=False)
+report.table(findings.gaps(cfg.sweep, test.gt), index=False)
 
 # %% [markdown]
 # *Table 3. Ours minus its closest rivals on the same arms: difference in mR
@@ -362,12 +332,8 @@ report.table(rows or [{"": none}], index=False)
 # Take one thing away at a time, at 80 % noise, eight epochs:
 
 # %%
-terms = {
-    m: by[0.8].mean
-    for m, by in findings.bands(findings.read("ablation")).items()
-}
-values = {m: {"mR": v} for m, v in terms.items()}
-plots.bars(values, "mR on test (%)") if terms else none
+values = findings.at("ablation", 0.8)
+plots.bars(values, "mR on test (%)") if values else none
 
 # %% [markdown]
 # *Figure 7. `Paced` at 80 % noise with one change each.*
@@ -378,12 +344,8 @@ plots.bars(values, "mR on test (%)") if terms else none
 # on the small ResNet at 80 % noise, one suspect changed at a time:
 
 # %%
-terms = {
-    m: by[0.8].mean
-    for m, by in findings.bands(findings.read("collapse")).items()
-}
-values = {m: {"mR": v} for m, v in terms.items()}
-plots.bars(values, "mR on test (%)") if terms else none
+values = findings.at("collapse", 0.8)
+plots.bars(values, "mR on test (%)") if values else none
 
 # %% [markdown]
 # *Figure 8. The start alone, untrained by noise, is at
@@ -395,11 +357,8 @@ plots.bars(values, "mR on test (%)") if terms else none
 # published, and on real data from a start that never saw its images:
 
 # %%
-more = []
-for plan in ("world-vit", "ucm", "rsicd"):
-    rows = findings.overview(plan, names)
-    more += [{"data": plan} | row for row in rows]
-report.table(more or [{"": none}], "Smaller sweeps", index=False)
+rows = findings.overview("world-vit", "ucm", "rsicd")
+report.table(rows, "Smaller sweeps", index=False)
 
 # %% [markdown]
 # *Table 4. The world with a small ViT, real UCM, and 2,000 real images of RSICD.*
@@ -413,8 +372,8 @@ numbers = {
     "true_noise": 100 * float(false.mean()),
     "first_noise": guess[0],
     "last_noise": guess[-1],
-    "auroc_first": auroc[0],
-    "auroc_last": auroc[-1],
+    "auroc_first": auroc[0] / 100,
+    "auroc_last": auroc[-1] / 100,
     "live_ours": ours.log[-1]["val_mR"],
     "live_plain": plain.log[-1]["val_mR"],
     "zero_shot": evaluate_embeddings(emb.txt, emb.img, test.gt).mR,

@@ -10,6 +10,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,19 @@ from rsnb.sweep import Arm, hits
 from rsnb.trials import PLANS
 
 __all__ = [
-    "Band", "Gap", "bands", "gap", "gaps", "main", "overview", "read", "retention",
-    "ship", "summary",
+    "NAMES", "Band", "Gap", "at", "bands", "gap", "gaps", "lines", "main",
+    "overview", "read", "retention", "ship", "summary",
 ]  # fmt: skip
+
+
+#: How the methods of the sweep are called in figures and tables, in their order.
+NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "paced": "ours", "infonce": "InfoNCE", "wise": "InfoNCE + WiSE-FT",
+        "rrsitr": "RRSITR", "cream": "soft labels (CREAM)",
+        "rcl": "negatives only (RCL)", "ncr": "NCR", "triplet": "hardest triplet",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -149,41 +160,53 @@ def _mean(recalls: Sequence[Recall], gt: np.ndarray) -> Recall:
     )
 
 
-def overview(plan: str, names: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return one row a method for a table: mean mR by rate, and what is kept.
-
-    `names` gives the order and how each method is called; others are left out.
-    """
+def lines(plan: str) -> dict[str, dict[float, tuple[float, float, float]]]:
+    """Return name → percent moved → (mean, low, high), as `plots.bands` takes it."""
     table = bands(read(plan))
+    return {
+        name: {100 * r: (b.mean, b.low, b.high) for r, b in table[method].items()}
+        for method, name in NAMES.items()
+        if method in table
+    }
+
+
+def at(plan: str, rate: float) -> dict[str, dict[str, float]]:
+    """Return method → {"mR": mean} at one rate, as `plots.bars` takes it."""
+    table = bands(read(plan))
+    return {m: {"mR": by[rate].mean} for m, by in table.items() if rate in by}
+
+
+def overview(*plans: str) -> list[dict[str, Any]]:
+    """Return one row a plan and method: mean mR by rate, and what is kept of it."""
     out = []
-    for method, name in names.items():
-        by = table.get(method, {})
-        kept = retention(by) if 0.0 in by else {}
-        row: dict[str, Any] = {"method": name}
-        row |= {f"{r:.0%}": round(b.mean, 1) for r, b in by.items()}
-        row |= {f"kept {r:.0%}": f"{v:.0f} %" for r, v in kept.items() if r > 0.5}
-        row["arms"] = sum(b.n for b in by.values())
-        if by:
-            out.append(row)
-    return out
+    for plan in plans:
+        table = bands(read(plan))
+        for method in (m for m in NAMES if m in table):
+            by = table[method]
+            kept = retention(by) if 0.0 in by else {}
+            row: dict[str, Any] = {"plan": plan, "method": NAMES[method]}
+            row |= {f"{r:.0%}": round(b.mean, 1) for r, b in by.items()}
+            row |= {f"kept {r:.0%}": f"{v:.0f} %" for r, v in kept.items() if r > 0.5}
+            out.append({**row, "arms": sum(b.n for b in by.values())})
+    return out or [{"plan": "no receipts in this copy"}]
 
 
 def gaps(
-    plan: str, names: Mapping[str, str], gt: np.ndarray, ours: str = "paced"
+    plan: str, gt: np.ndarray, rivals: Sequence[str] = ("infonce", "wise")
 ) -> list[dict[str, Any]]:
     """Return one row a rival and rate: ours minus it, interval, p, arms."""
     rows = read(plan)
     table, out = bands(rows), []
-    for method, name in names.items():
+    for method in rivals:
         for rate in table.get(method, {}):
-            if method != ours and rate in table.get(ours, {}):
-                g = gap(rows, ours, method, rate, gt)
+            if rate in table.get("paced", {}):
+                g = gap(rows, "paced", method, rate, gt)
                 out.append(
-                    {"ours minus": name, "noise": f"{rate:.0%}", "points": g.mR,
-                     "95 %": f"{g.low:.1f} to {g.high:.1f}", "p": f"{g.p:.4f}",
-                     "arms": g.n}
+                    {"ours minus": NAMES[method], "noise": f"{rate:.0%}",
+                     "points": g.mR, "95 %": f"{g.low:.1f} to {g.high:.1f}",
+                     "p": f"{g.p:.4f}", "arms": g.n}
                 )  # fmt: skip
-    return out
+    return out or [{"ours minus": "no receipts in this copy"}]
 
 
 def summary(plan: str, gt: np.ndarray, ours: str = "paced") -> dict[str, Any]:
