@@ -80,7 +80,7 @@ def _dispatch(args: argparse.Namespace, rest: list[str]) -> int:
 
             print(f"The book is at {build(_root(args.root)).as_uri()}")
         case "audit":
-            from rsnb.audit import survey
+            from rsnb.facts import survey
 
             survey(args.data, lenient=args.lenient, record_as=args.record)
         case "noise":

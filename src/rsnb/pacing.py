@@ -16,7 +16,10 @@ from scipy.optimize import isotonic_regression
 
 from rsnb.errors import ParameterError
 
-__all__ = ["Judge", "Verdict", "draw", "gmm_posterior", "judge", "null_posterior"]
+__all__ = [
+    "Judge", "Verdict", "draw", "gmm_posterior", "judge", "look", "null_posterior",
+    "rivals",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,11 @@ class Verdict:
     rate: float
 
 
+def rivals(gt: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Return (T,) for each caption one random image of n that is not its own, `gt`."""
+    return (gt + rng.integers(1, n, len(gt))) % n
+
+
 def look(
     img_emb: np.ndarray, txt_emb: np.ndarray, gt: np.ndarray, scale: float, how: Judge
 ) -> np.ndarray:
@@ -84,7 +92,7 @@ def look(
     """
     rng = np.random.default_rng((how.seed, 1))
     n, t = len(img_emb), len(txt_emb)
-    wrong = (gt + rng.integers(1, n, t)) % n  # one random image that is not its own
+    wrong = rivals(gt, n, rng)
     images = np.sort(rng.permutation(n)[: how.panel])
     texts = np.sort(rng.permutation(t)[: how.panel])
     img, txt = torch.from_numpy(img_emb), torch.from_numpy(txt_emb)

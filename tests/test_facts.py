@@ -1,4 +1,4 @@
-"""The audit counts what can be counted by hand, and finds planted duplicates."""
+"""Facts can be counted by hand; planted duplicates are found."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from PIL import Image, ImageEnhance
 
 import fixtures_data as fx
-from rsnb.audit import audit, caption_facts, conflicts, facts, leakage
 from rsnb.duplicates import caption_matches, image_prints, near_duplicates
+from rsnb.facts import caption_facts, conflicts, flat, leakage, report
 from rsnb.images import decode_image
 from rsnb.pairs import Pairs
 
@@ -63,18 +63,18 @@ def test_leakage_by_hand():
 
 def test_report_compares_held_out_splits_with_all_others():
     other = make("far", [("train", "", ["hay"]), ("test", "", ["nets"])])
-    report = audit(TOY, [other])
-    got = {(x.split, x.found_in): x.captions for x in report.leaks}
+    seen = report(TOY, [other])
+    got = {(x.split, x.found_in): x.captions for x in seen.leaks}
     assert got == {
         ("toy/test", "toy/train"): 1,
         ("toy/test", "far/train"): 1,
         ("toy/test", "far/test"): 1,
     }
-    assert list(report.table()["split"]) == ["train", "test"]
-    assert len(report.leak_table()) == 3 == len(report.as_dict()["leaks"])
-    flat = facts({"toy": TOY, "far": other})
-    assert flat["toy_test_in_far_rest_captions"] == 1
-    assert flat["far_test_distinct"] == 1
+    assert list(seen.table()["split"]) == ["train", "test"]
+    assert len(seen.leak_table()) == 3 == len(seen.as_dict()["leaks"])
+    figures = flat({"toy": TOY, "far": other})
+    assert figures["toy_test_in_far_rest_captions"] == 1
+    assert figures["far_test_distinct"] == 1
 
 
 def test_conflict_needs_four_captions_of_one_other_class():
