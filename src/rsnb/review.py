@@ -1,0 +1,138 @@
+"""A mismatch audit on paper: a table that a person marks, a page that shows it.
+
+Explained in notebook 01 and `book/own_data.md`. `rsnb.data.load(..., drop=...)` reads
+the marked table back.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import html
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from rsnb import backbones
+from rsnb.audit import AuditConfig, Mismatches, mismatches
+from rsnb.data import load
+from rsnb.errors import ParameterError
+from rsnb.files import write_bytes
+from rsnb.recipes import RECIPES, start
+
+__all__ = ["run", "write_csv", "write_html"]
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
+body {{ font: 15px/1.4 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em }}
+table {{ border-collapse: collapse }} td, th {{ padding: .5em; vertical-align: top;
+text-align: left; border-top: 1px solid #ccc }} small {{ color: #555 }}
+</style></head><body><h1>{title}</h1><p>{summary}</p>
+<table><tr><th>Rank</th><th>Image</th><th>Caption</th><th>Score</th></tr>
+{rows}</table></body></html>
+"""
+
+
+def write_csv(path: str | Path, found: Mismatches) -> Path:
+    """Write one row a caption, the most suspicious first, and return the path.
+
+    The column `drop` is empty, for a reader to mark with y. A text that a spreadsheet
+    would take for a formula gets an apostrophe in front, which `load` takes away.
+    """
+    out = io.StringIO()
+    table = csv.writer(out, lineterminator="\n")
+    names = list(found.evidence)
+    table.writerow(["rank", "drop", "id", "caption", "score", "reasons", *names, "row"])
+    pairs = found.pairs
+    for rank, t in enumerate(found.ranking().tolist(), 1):
+        text = pairs.captions[t]
+        shares = [float(found.evidence[name][t]) for name in names]
+        table.writerow(
+            [
+                rank, "", pairs.ids[pairs.gt[t]],
+                f"'{text}" if text[:1] in ("=", "+", "-", "@", "'") else text,
+                f"{found.score[t]:.4f}", found.reasons(t),
+                *("" if math.isnan(v) else f"{v:.4f}" for v in shares), t,
+            ]
+        )  # fmt: skip
+    return write_bytes(path, out.getvalue().encode())
+
+
+def write_html(path: str | Path, found: Mismatches, *, worst: int = 200) -> Path:
+    """Write a page of the `worst` captions beside their images; return the path.
+
+    It needs no script and no other file: all text is escaped, images stand inside.
+    """
+    pairs, rows = found.pairs, []
+    for rank, t in enumerate(found.ranking()[:worst].tolist(), 1):
+        i = int(pairs.gt[t])
+        label = f" ({pairs.label[i]})" if pairs.label[i] else ""
+        cells = [
+            str(rank),
+            f"{_thumb(pairs.image(i)) if pairs.has_pixels[i] else 'no pixels'}<br>"
+            f"<small>{html.escape(pairs.ids[i] + label)}</small>",
+            f"{html.escape(pairs.captions[t])}<br>"
+            f"<small>{html.escape(found.reasons(t))}</small>",
+            f"{found.score[t]:.2f}",
+        ]
+        rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
+    summary = (
+        f"{len(found.score):,} captions; about {found.rate:.1%} are estimated to be "
+        f"wrong for their image. The {len(rows)} most suspicious, the worst first. "
+        "Percentages say how many random images would suit the caption better."
+    )
+    title = html.escape(f"Suspicious captions of {pairs.name}")
+    text = _PAGE.format(title=title, summary=summary, rows="\n".join(rows))
+    return write_bytes(path, text.encode())
+
+
+def _thumb(image: Image.Image) -> str:
+    small, out = image.copy(), io.BytesIO()
+    small.thumbnail((160, 160))
+    small.save(out, "JPEG", quality=80)
+    data = base64.b64encode(out.getvalue()).decode()
+    return f'<img alt="" src="data:image/jpeg;base64,{data}">'
+
+
+def run(
+    names: Sequence[str], *, split: str = "train", backbone: str = "",
+    epochs: int | None = None, folder: Path | None = None, lenient: bool = False,
+) -> Mismatches:  # fmt: skip
+    """Audit one split, write `mismatch.csv` and `mismatch.html`, print the rate.
+
+    Args:
+        names: one name or path, as for `rsnb.data.load`.
+        split: the part to audit.
+        backbone: where training starts; by default `source-rn-0` for the world, and
+            random weights for other sets (24 epochs), which know no caption beforehand.
+        epochs: 6 by default, 0 for published checkpoints, which are taken as they are.
+        folder: where to write; `mismatch-<name>` here by default.
+        lenient: as for `rsnb.data.load`.
+    """
+    if epochs is not None and epochs < 0:
+        raise ParameterError(f"--epochs {epochs}: 0 or more are possible.")
+    if len(names) != 1:
+        raise ParameterError(f"--mismatch takes one data set at a time, got {names}.")
+    pairs = load(names[0], lenient=lenient).where(split)
+    known = backbone or ("source-rn-0" if pairs.name == "world" else "")
+    model, default = None, 0 if known in backbones.REGISTRY else 6
+    how = AuditConfig()
+    if known:
+        model = backbones.load(known)
+    elif pairs.has_pixels.any():
+        if epochs == 0:
+            raise ParameterError(
+                "--epochs 0 needs --backbone: nothing would be learned."
+            )
+        model, default = start(RECIPES["ucm-rn"], pairs.captions), 24
+        how = AuditConfig(lr=2e-3, side=128)
+    how = AuditConfig(default if epochs is None else epochs, how.lr, how.side)
+    found = mismatches(pairs, model, how)
+    folder = folder or Path(f"mismatch-{pairs.name}")
+    print(f"{pairs}\nestimated share of wrong captions: {found.rate:.1%}")
+    print(write_csv(folder / "mismatch.csv", found))
+    print(write_html(folder / "mismatch.html", found))
+    return found
