@@ -80,17 +80,15 @@ def _dispatch(args: argparse.Namespace, rest: list[str]) -> int:
 
             print(f"The book is at {build(_root(args.root)).as_uri()}")
         case "audit":
-            if args.mismatch:
-                from rsnb import review
+            from rsnb import review
 
+            if args.mismatch:
                 review.run(
                     args.data, split=args.split, backbone=args.backbone,
                     epochs=args.epochs, folder=args.out, lenient=args.lenient,
                 )  # fmt: skip
-                return 0
-            from rsnb.facts import survey
-
-            survey(args.data, lenient=args.lenient, record_as=args.record)
+            else:
+                review.survey(args.data, lenient=args.lenient, record_as=args.record)
         case "noise":
             from rsnb.noisefiles import corrupt_csv
 

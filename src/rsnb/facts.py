@@ -1,27 +1,21 @@
 """What is in a data set: repeats, ceilings, leakage, conflicts, caption lengths.
 
 Explained in notebook 01. Nothing is trained. Two captions are the same if they agree
-after strip and lower-casing. `survey` is what `python -m rsnb audit` runs; which pairs
-are wrong is the question of `rsnb.audit`.
+after strip and lower-casing. Which pairs are wrong is the question of `rsnb.audit`.
 """
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import combinations, product
-from pathlib import Path
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rsnb.data import load
-from rsnb.duplicates import caption_matches, near_duplicates
 from rsnb.metrics import caption_ceiling
 from rsnb.pairs import Pairs
-from rsnb.report import record
 from rsnb.words import split_words
 
 if TYPE_CHECKING:
@@ -29,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CaptionFacts", "FactReport", "Leak", "caption_facts", "conflicts", "flat",
-    "leakage", "named_classes", "report", "survey",
+    "leakage", "named_classes", "report",
 ]  # fmt: skip
 
 AGREE = 4  # this many captions of an image must name one and the same other class
@@ -219,42 +213,3 @@ def flat(sets: Mapping[str, Pairs]) -> dict[str, Any]:
             out[f"{n}_test_in_{m}_rest_captions"] = leak.captions
             out[f"{n}_test_in_{m}_rest_images"] = leak.images
     return out
-
-
-def survey(
-    names: Sequence[str], *, lenient: bool = False, record_as: str | None = None
-) -> dict[str, Any]:
-    """Print the audit of each set against all the others; return the figures.
-
-    They are caption facts, caption leakage, near-duplicate images inside each set, and
-    how many images of one set are matched to another by their captions. `record_as`
-    names a receipt in `book/results/`.
-    """
-    keys = ["-".join(Path(n).parts[-3:-1]) if "/" in n else n for n in names]
-    sets = {k: load(n, lenient=lenient) for k, n in zip(keys, names, strict=True)}
-    for pairs in sets.values():
-        print(report(pairs, [p for p in sets.values() if p is not pairs]), "\n")
-    figures: dict[str, Any] = {}
-    if all("test" in p.split for p in sets.values()):
-        figures |= flat(sets)
-    for name, pairs in sets.items():
-        figures[f"{name}_quarantined"] = dict(pairs.source.get("problems") or {})
-        if pairs.has_pixels.any():
-            found = near_duplicates(pairs.with_pixels())
-            figures[f"{name}_near_duplicate_images"] = found.as_dict()
-            print(f"{name}: {len(found.a)} pairs of near-duplicate images")
-    for (a, one), (b, two) in combinations(sets.items(), 2):
-        matched = caption_matches(one, two)
-        own, other = (dict(zip(p.ids, p.split, strict=True)) for p in (one, two))
-        leak = sum(own[i] == "test" != other[j] for i, j in matched.items())
-        figures[f"{a}_matched_in_{b}"] = len(matched)
-        figures[f"{a}_test_matched_in_{b}_rest"] = leak
-        print(f"{a} in {b}: {len(matched)} images by captions, {leak} of them test")
-    if record_as:
-        flag = " --lenient" if lenient else ""
-        command = f"python -m rsnb audit {' '.join(names)}{flag} --record {record_as}"
-        if root := os.environ.get("RSNB_DATA"):
-            command = command.replace(root, "$RSNB_DATA")
-        inputs = {n: p.source.get("sha256") for n, p in sets.items()}
-        print(record(record_as, figures, command=command, inputs=inputs))
-    return figures

@@ -1,7 +1,7 @@
-"""A mismatch audit on paper: a table that a person marks, a page that shows it.
+"""What `python -m rsnb audit` runs: the facts of data sets, or their wrong captions.
 
-Explained in notebook 01 and `book/own_data.md`. `rsnb.data.load(..., drop=...)` reads
-the marked table back.
+Explained in notebook 01 and `book/own_data.md`. Wrong captions come as a page to read
+and a table to mark, which `rsnb.data.load(..., drop=...)` takes back.
 """
 
 from __future__ import annotations
@@ -11,19 +11,25 @@ import csv
 import html
 import io
 import math
+import os
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from rsnb import backbones
 from rsnb.audit import AuditConfig, Mismatches, mismatches
 from rsnb.data import load
+from rsnb.duplicates import caption_matches, near_duplicates
 from rsnb.errors import ParameterError
+from rsnb.facts import flat, report
 from rsnb.files import write_bytes
 from rsnb.recipes import RECIPES, start
+from rsnb.report import record
 
-__all__ = ["run", "write_csv", "write_html"]
+__all__ = ["run", "survey", "write_csv", "write_html"]
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
@@ -136,3 +142,42 @@ def run(
     print(write_csv(folder / "mismatch.csv", found))
     print(write_html(folder / "mismatch.html", found))
     return found
+
+
+def survey(
+    names: Sequence[str], *, lenient: bool = False, record_as: str | None = None
+) -> dict[str, Any]:
+    """Print the audit of each set against all the others; return the figures.
+
+    They are caption facts, caption leakage, near-duplicate images inside each set, and
+    how many images of one set are matched to another by their captions. `record_as`
+    names a receipt in `book/results/`.
+    """
+    keys = ["-".join(Path(n).parts[-3:-1]) if "/" in n else n for n in names]
+    sets = {k: load(n, lenient=lenient) for k, n in zip(keys, names, strict=True)}
+    for pairs in sets.values():
+        print(report(pairs, [p for p in sets.values() if p is not pairs]), "\n")
+    figures: dict[str, Any] = {}
+    if all("test" in p.split for p in sets.values()):
+        figures |= flat(sets)
+    for name, pairs in sets.items():
+        figures[f"{name}_quarantined"] = dict(pairs.source.get("problems") or {})
+        if pairs.has_pixels.any():
+            found = near_duplicates(pairs.with_pixels())
+            figures[f"{name}_near_duplicate_images"] = found.as_dict()
+            print(f"{name}: {len(found.a)} pairs of near-duplicate images")
+    for (a, one), (b, two) in combinations(sets.items(), 2):
+        matched = caption_matches(one, two)
+        own, other = (dict(zip(p.ids, p.split, strict=True)) for p in (one, two))
+        leak = sum(own[i] == "test" != other[j] for i, j in matched.items())
+        figures[f"{a}_matched_in_{b}"] = len(matched)
+        figures[f"{a}_test_matched_in_{b}_rest"] = leak
+        print(f"{a} in {b}: {len(matched)} images by captions, {leak} of them test")
+    if record_as:
+        flag = " --lenient" if lenient else ""
+        command = f"python -m rsnb audit {' '.join(names)}{flag} --record {record_as}"
+        if root := os.environ.get("RSNB_DATA"):
+            command = command.replace(root, "$RSNB_DATA")
+        inputs = {n: p.source.get("sha256") for n, p in sets.items()}
+        print(record(record_as, figures, command=command, inputs=inputs))
+    return figures
