@@ -99,7 +99,7 @@ def test_assets_gets_its_own_arguments(monkeypatch):
 def test_fetch_and_audit_pass_their_arguments(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("rsnb.hub.fetch", lambda name, to: f"{name} in {to}")
     assert main(["fetch", "rsicd", "--to", str(tmp_path)]) == 0
-    monkeypatch.setattr("rsnb.audit.survey", lambda sets, **how: print(sets, how))
+    monkeypatch.setattr("rsnb.review.survey", lambda sets, **how: print(sets, how))
     assert main(["audit", "ucm", "rsicd", "--lenient"]) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[0] == f"rsicd in {tmp_path}"

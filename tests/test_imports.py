@@ -24,9 +24,9 @@ FLOORS = [
     "vectors recall metrics stats",
     "checkpoints backbones pixels embed index",
     "augment pacing losses methods local rrsitr averaging batches runstate steps train",
-    "duplicates",
+    "duplicates evidence",
     "report plots",
-    "recipes assets audit trials sweep findings",
+    "recipes assets facts audit review trials sweep findings",
     "profiles pages runner book",
     "cli __main__",
 ]

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rsnb.audit import caption_facts, facts, leakage
 from rsnb.data import CARDS, load
 from rsnb.duplicates import caption_matches, near_duplicates
 from rsnb.errors import DataProblems
+from rsnb.facts import caption_facts, flat, leakage
 
 ROOT = Path(os.environ.get("RSNB_DATA", "RSNB_DATA-is-not-set"))
 
@@ -38,7 +38,7 @@ def raw():
 
 @cache
 def raw_facts():
-    return facts(raw())
+    return flat(raw())
 
 
 RAW = real("rsitmd/raw", "rsicd/raw", "ucm/raw")

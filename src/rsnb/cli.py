@@ -80,9 +80,15 @@ def _dispatch(args: argparse.Namespace, rest: list[str]) -> int:
 
             print(f"The book is at {build(_root(args.root)).as_uri()}")
         case "audit":
-            from rsnb.audit import survey
+            from rsnb import review
 
-            survey(args.data, lenient=args.lenient, record_as=args.record)
+            if args.mismatch:
+                review.run(
+                    args.data, split=args.split, backbone=args.backbone,
+                    epochs=args.epochs, folder=args.out, lenient=args.lenient,
+                )  # fmt: skip
+            else:
+                review.survey(args.data, lenient=args.lenient, record_as=args.record)
         case "noise":
             from rsnb.noisefiles import corrupt_csv
 
@@ -132,6 +138,11 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_argument("data", nargs="+", help="names or paths, as for rsnb.data.load")
     audit.add_argument("--record", metavar="NAME", help="write book/results/NAME.json")
     audit.add_argument("--lenient", action="store_true", help="leave faulty rows out")
+    audit.add_argument("--mismatch", action="store_true", help="find wrong captions")
+    audit.add_argument("--split", default="train", help="the part to find them in")
+    audit.add_argument("--backbone", default="", metavar="NAME", help="start of it")
+    audit.add_argument("--epochs", type=int, help="0 takes the backbone as it is")
+    audit.add_argument("--out", type=Path, help="folder of mismatch.csv and .html")
 
     noise = commands.add_parser("noise", help="mismatch the captions of a CSV")
     noise.add_argument("csv", type=Path, help="clean filename,title file, .csv[.gz]")

@@ -6,10 +6,13 @@ guessed away: one table of `Problem`s, or (lenient) quarantine with counts.
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -18,7 +21,7 @@ import numpy as np
 from rsnb.errors import DataError, DataProblems, FileCorruptError, Problem
 from rsnb.files import cache_dir, fingerprint, read_json, receipt_path, sha256_file
 from rsnb.images import StoreReader
-from rsnb.layouts import Row
+from rsnb.layouts import Row, read_text
 from rsnb.pairs import Pairs
 from rsnb.readers import clean, read_manifest
 from rsnb.stores import locate
@@ -43,7 +46,9 @@ CARDS: Mapping[str, tuple[int, int, str]] = MappingProxyType(
 )  # fmt: skip
 
 
-def load(name_or_path: str | Path, *, lenient: bool = False) -> Pairs:
+def load(
+    name_or_path: str | Path, *, lenient: bool = False, drop: str | Path | None = None
+) -> Pairs:
     """Load a data set.
 
     Args:
@@ -53,15 +58,20 @@ def load(name_or_path: str | Path, *, lenient: bool = False) -> Pairs:
         lenient: leave faulty rows out and count them in `source["problems"]`. A blank
             or damaged caption goes; an image goes with its last caption, or when it is
             a duplicate, has an unknown split, or lacks pixels that were promised.
+        drop: a reviewed `mismatch.csv` (`python -m rsnb audit DATA --mismatch`); the
+            captions that it marks are left out, and images with none left.
 
     Returns:
         All splits. Images that the manifest lists without promising pixels, or whose
         folder holds no image at all, are known without pixels (`has_pixels`).
 
     Raises:
-        DataProblems: the faults, one table (strict only).
+        DataProblems: the faults, one table (strict only); or rows of `drop` that are
+            not in the data.
         DataError: not found (says where it looked), no known layout, or nothing left.
     """
+    if drop is not None:
+        return _reviewed(load(name_or_path, lenient=lenient), Path(drop))
     name = str(name_or_path)
     if name == "world":
         from rsnb import world
@@ -125,6 +135,42 @@ def check_pixels(pairs: Pairs) -> tuple[Problem, ...]:
         except FileCorruptError as e:
             bad.append(Problem(pairs.ids[i], 0, "unreadable image", str(e), fix))
     return tuple(bad)
+
+
+def _reviewed(pairs: Pairs, path: Path) -> Pairs:
+    """Return `pairs` without the captions that a reviewed CSV marks in `drop`."""
+    if not path.is_file():
+        raise DataError(f"drop={path} is no file; `audit --mismatch` writes one.")
+    table = csv.DictReader(io.StringIO(read_text(path)))
+    if missing := {"id", "caption", "drop"} - set(table.fieldnames or ()):
+        raise DataError(f"{path} lacks the column(s) {', '.join(sorted(missing))}.")
+    places: dict[tuple[str, str], list[int]] = {}
+    for t, (i, text) in enumerate(zip(pairs.gt, pairs.captions, strict=True)):
+        places.setdefault((pairs.ids[i], text), []).append(t)
+    bad, keep = [], np.ones(len(pairs.captions), bool)
+    for row in table:
+        key = row["id"] or "", (row["caption"] or "").removeprefix("'")
+        mark = (row["drop"] or "").strip().lower()
+        fault = ("", "") if places.get(key) else ("unknown caption", f"{key}")
+        if mark not in ("y", "yes", "x", "1", "", "n", "no", "0"):
+            fault = "bad field", f"drop is {mark!r}"
+        if fault[0]:
+            fix = "mark y or nothing; audit the data again if it changed"
+            bad.append(Problem(path.name, table.line_num, *fault, fix))
+            continue
+        t = places[key].pop()
+        keep[t] = mark in ("", "n", "no", "0")
+    if bad:
+        raise DataProblems(f"{pairs.name}, drop={path.name}", bad)
+    rows = np.flatnonzero(~keep)
+    source = {**pairs.source, "dropped": len(rows)}
+    source["sha256"] = fingerprint(source.get("sha256"), rows)
+    left = np.bincount(pairs.gt[keep], minlength=len(pairs)) > 0
+    if not left.any():
+        raise DataError(f"{path} drops every caption of {pairs.name}.")
+    texts = tuple(pairs.captions[t] for t in np.flatnonzero(keep))
+    kept = replace(pairs, captions=texts, gt=pairs.gt[keep], source=source)
+    return kept.subset(left)
 
 
 def _find(name: str) -> Path:

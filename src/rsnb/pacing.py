@@ -16,7 +16,10 @@ from scipy.optimize import isotonic_regression
 
 from rsnb.errors import ParameterError
 
-__all__ = ["Judge", "Verdict", "draw", "gmm_posterior", "judge", "null_posterior"]
+__all__ = [
+    "Judge", "Verdict", "draw", "gmm_posterior", "judge", "look", "null_posterior",
+    "rivals",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,11 @@ class Verdict:
         return np.where((both > high).all(0), 0, np.where((both < low).all(0), 2, 1))
 
 
+def rivals(gt: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Return (T,) for each caption one random image of n that is not its own, `gt`."""
+    return (gt + rng.integers(1, n, len(gt))) % n
+
+
 def look(
     img_emb: np.ndarray, txt_emb: np.ndarray, gt: np.ndarray, scale: float, how: Judge
 ) -> np.ndarray:
@@ -89,7 +97,7 @@ def look(
     """
     rng = np.random.default_rng((how.seed, 1))
     n, t = len(img_emb), len(txt_emb)
-    wrong = (gt + rng.integers(1, n, t)) % n  # one random image that is not its own
+    wrong = rivals(gt, n, rng)
     images = np.sort(rng.permutation(n)[: how.panel])
     texts = np.sort(rng.permutation(t)[: how.panel])
     img, txt = torch.from_numpy(img_emb), torch.from_numpy(txt_emb)
