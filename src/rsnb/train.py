@@ -138,8 +138,9 @@ def fit(
     for epoch in range(epoch, cfg.epochs):  # noqa: B020  resumes where it stood
         verdict = run.judge(epoch)
         run.model.train()
-        sample = verdict is not None and method.judge and method.judge.sample
-        weight = verdict.clean[2] if verdict is not None and sample else None
+        how, weight = method.judge, None
+        if how is not None and verdict is not None and how.sample:
+            weight = np.maximum(verdict.clean[2], how.floor)
         at = step
         for batch in data.epoch(epoch, step, weight):
             clean = verdict.clean[:, batch.rows] if verdict is not None else None
