@@ -35,13 +35,14 @@ def interpolate(start: Backbone, end: Backbone, share: float = 0.5) -> Backbone:
     """Return (1 - share)·start + share·end, weight by weight (WiSE-FT, Wortsman 2022).
 
     Raises:
-        BackboneError: the two have not the same architecture.
+        BackboneError: the two have not the same architecture or vocabulary.
     """
     a, b = start.model.state_dict(), end.model.state_dict()
-    if {k: v.shape for k, v in a.items()} != {k: v.shape for k, v in b.items()}:
+    shapes = [{k: v.shape for k, v in state.items()} for state in (a, b)]
+    if shapes[0] != shapes[1] or start.entry.words != end.entry.words:
         raise BackboneError(
-            f"{start.name} and {end.name} differ in architecture; only a backbone and "
-            "its own fine-tuned copy can be averaged."
+            f"{start.name} and {end.name} differ in architecture or vocabulary; only a "
+            "backbone and its own fine-tuned copy can be averaged."
         )
     mixed = {
         k: torch.lerp(a[k], v, share) if v.is_floating_point() else v
