@@ -202,34 +202,28 @@ def gaps(
             if rate in table.get("paced", {}):
                 g = gap(rows, "paced", method, rate, gt)
                 out.append(
-                    {"ours minus": NAMES[method], "noise": f"{rate:.0%}",
+                    {"ours minus": NAMES.get(method, method), "noise": f"{rate:.0%}",
                      "points": g.mR, "95 %": f"{g.low:.1f} to {g.high:.1f}",
                      "p": f"{g.p:.4f}", "arms": g.n}
                 )  # fmt: skip
     return out or [{"ours minus": "no receipts in this copy"}]
 
 
-def summary(plan: str, gt: np.ndarray, ours: str = "paced") -> dict[str, Any]:
-    """Return all that the page says of a plan, JSON-able."""
+def summary(plan: str, gt: np.ndarray) -> dict[str, Any]:
+    """Return all that the receipts of a plan say, JSON-able."""
     rows = read(plan)
     table, last = bands(rows), bands(rows, "last_mR")
-    out: dict[str, Any] = {}
-    for method, by in table.items():
-        out[method] = {
-            f"{r:.0%}": {
-                **vars(band),
-                "last": last[method][r].mean if method in last else None,
-            }
-            for r, band in by.items()
-        }
-        if 0.0 in by:
-            kept = {f"{r:.0%}": v for r, v in retention(by).items()}
-            out[method]["retention"] = kept
-        if method != ours:
-            shared = [r for r in by if r in table.get(ours, {})]
-            gaps = {f"{r:.0%}": vars(gap(rows, ours, method, r, gt)) for r in shared}
-            out[method][f"{ours} minus this"] = gaps
-    return out
+    return {
+        "mR": {m: {f"{r:.0%}": vars(b) for r, b in by.items()} for m, by in table.items()},
+        "last epoch": {
+            m: {f"{r:.0%}": b.mean for r, b in by.items()} for m, by in last.items()
+        },
+        "retention": {
+            m: {f"{r:.0%}": v for r, v in retention(by).items()}
+            for m, by in table.items() if 0.0 in by
+        },
+        "gaps": gaps(plan, gt, [m for m in table if m != "paced"]),
+    }  # fmt: skip
 
 
 def ship(plan: str, method: str = "paced", rate: float = 0.6) -> Path:
