@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -143,21 +143,15 @@ def gap(
     both = sorted(by[a].keys() & by[b].keys())
     if not both:
         raise ParameterError(f"{a} and {b} have no arm in common at {rate:.0%} noise.")
-    one, two = (_mean([by[m][k] for k in both], gt) for m in (a, b))
+    one, two = (_mean([by[m][k] for k in both]) for m in (a, b))
     interval = bootstrap_ci(one, two, n=2000)
     p = paired_permutation(one, two, n=5000)
     return Gap(one.mR - two.mR, interval.low, interval.high, p, len(both))
 
 
-def _mean(recalls: Sequence[Recall], gt: np.ndarray) -> Recall:
-    none = recalls[0]
-    return Recall(
-        np.asarray(gt),
-        np.mean([r.t2i_hits for r in recalls], 0),
-        np.mean([r.i2t_hits for r in recalls], 0),
-        none.t2i_ranks,
-        none.i2t_ranks,
-    )
+def _mean(recalls: Sequence[Recall]) -> Recall:
+    t2i, i2t = ([getattr(r, k) for r in recalls] for k in ("t2i_hits", "i2t_hits"))
+    return replace(recalls[0], t2i_hits=np.mean(t2i, 0), i2t_hits=np.mean(i2t, 0))
 
 
 def lines(plan: str) -> dict[str, dict[float, tuple[float, float, float]]]:
@@ -211,19 +205,14 @@ def gaps(
 
 def summary(plan: str, gt: np.ndarray) -> dict[str, Any]:
     """Return all that the receipts of a plan say, JSON-able."""
-    rows = read(plan)
-    table, last = bands(rows), bands(rows, "last_mR")
-    return {
-        "mR": {m: {f"{r:.0%}": vars(b) for r, b in by.items()} for m, by in table.items()},
-        "last epoch": {
-            m: {f"{r:.0%}": b.mean for r, b in by.items()} for m, by in last.items()
-        },
-        "retention": {
-            m: {f"{r:.0%}": v for r, v in retention(by).items()}
-            for m, by in table.items() if 0.0 in by
-        },
-        "gaps": gaps(plan, gt, [m for m in table if m != "paced"]),
-    }  # fmt: skip
+    table, last = bands(read(plan)), bands(read(plan), "last_mR")
+    out: dict[str, Any] = {"gaps": gaps(plan, gt, [m for m in table if m != "paced"])}
+    for m, by in table.items():
+        out[m] = {f"{r:.0%}": vars(b) for r, b in by.items()}
+        for r, b in last.get(m, {}).items():
+            out[m][f"{r:.0%}"] |= {"last": b.mean}
+        out[m]["kept"] = retention(by) if 0.0 in by else {}
+    return out
 
 
 def ship(plan: str, method: str = "paced", rate: float = 0.6) -> Path:
