@@ -228,7 +228,7 @@ def test_a_missing_review_and_an_empty_rest(folder, tmp_path):
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        (["--epochs", "-1"], "0 or more"),
+        (["--epochs", "-1"], "epochs=-1"),
         (["--epochs", "0"], "--backbone"),
         (["ucm"], "one data set"),
         (["--backbone", "nothing-such"], "no backbone"),

@@ -117,8 +117,9 @@ def mismatches(
                 whole = np.full(len(score), np.nan, np.float32)
                 evidence.setdefault(name, whole)[rows] = values
     own, named = named_classes(pairs)
+    label = dict(zip(own, pairs.label, strict=True))
     names = tuple(
-        "" if own[i] in found else " and ".join(sorted(found))
+        "" if own[i] in found else " and ".join(sorted(label[c] for c in found))
         for found, i in zip(named, pairs.gt.tolist(), strict=True)
     )
     broken = tuple(map(_fault, pairs.captions))

@@ -111,9 +111,8 @@ def from_captions(pairs: Pairs, how: AuditConfig) -> dict[str, np.ndarray]:
     places = np.stack([pairs.gt, random])
     texts = [" ".join(split_words(c)) for c in pairs.captions]
     emb = _lsa(texts)
-    count = np.bincount(pairs.gt, minlength=len(pairs))
-    if emb is not None and count.max() > 1:
-        out["captions"] = _unlike(emb, texts, pairs.gt, places, count, how)
+    if emb is not None and np.bincount(pairs.gt).max() > 1:
+        out["captions"] = _unlike(emb, texts, places, how)
     kinds, label = np.unique(pairs.label, return_inverse=True)
     if emb is not None and len(kinds) > 1 and "" not in kinds:
         found = np.zeros((2, 1, len(texts)), np.float32)
@@ -144,19 +143,22 @@ def _lsa(texts: list[str]) -> np.ndarray | None:
 
 
 def _unlike(
-    emb: np.ndarray, texts: list[str], gt: np.ndarray, places: np.ndarray,
-    count: np.ndarray, how: AuditConfig,
-) -> np.ndarray:  # fmt: skip
+    emb: np.ndarray, texts: list[str], places: np.ndarray, how: AuditConfig
+) -> np.ndarray:
     """Return float32 (2, 1, T), minus log of the mean likelihood ratio."""
     rng = np.random.default_rng((how.seed, 3))
-    order = np.argsort(gt, kind="stable")
-    table = np.full((len(count), count.max()), -1)  # caption rows of each image
-    first = np.cumsum(count) - count
-    table[gt[order], np.arange(len(gt)) - first[gt[order]]] = order
     ids = np.unique(texts, return_inverse=True)[1]
-    panel = emb[rng.permutation(len(gt))[: how.panel]]
-    out = np.zeros((2, 1, len(gt)), np.float32)
-    for rows in np.array_split(np.arange(len(gt)), max(1, len(gt) // 4096)):
+    # Distinct texts of each image, as a table: copies of one text are one witness.
+    keys = np.stack([places[0], ids], 1)
+    order = np.sort(np.unique(keys, axis=0, return_index=True)[1])
+    order = order[np.argsort(places[0][order], kind="stable")]
+    owner = places[0][order]
+    count = np.bincount(owner, minlength=places.max() + 1)
+    table = np.full((len(count), count.max()), -1)
+    table[owner, np.arange(len(owner)) - (np.cumsum(count) - count)[owner]] = order
+    panel = emb[rng.permutation(len(ids))[: how.panel]]
+    out = np.zeros((2, 1, len(ids)), np.float32)
+    for rows in np.array_split(np.arange(len(ids)), max(1, len(ids) // 4096)):
         at_large = np.exp(SHARP * emb[rows] @ panel.T).mean(1)
         for k, place in enumerate(places[:, rows]):
             near = table[place]
@@ -164,11 +166,6 @@ def _unlike(
                 lost = (rng.random(len(rows)) * count[place]).astype(int)
                 near[np.arange(len(rows)), lost] = -1
             use = (near >= 0) & (ids[near] != ids[rows][:, None])
-            # Copies of one text are one witness.
-            for j in range(1, near.shape[1]):
-                use[:, j] &= ~(
-                    (ids[near[:, :j]] == ids[near[:, j, None]]) & use[:, :j]
-                ).any(1)
             like = np.exp(SHARP * np.einsum("td,tkd->tk", emb[rows], emb[near]))
             # Half a witness who says nothing keeps the ratio away from 0.
             ratio = ((use * like).sum(1) / at_large + 0.5) / (use.sum(1) + 0.5)

@@ -118,8 +118,6 @@ def run(
         folder: where to write; `mismatch-<name>` here by default.
         lenient: as for `rsnb.data.load`.
     """
-    if epochs is not None and epochs < 0:
-        raise ParameterError(f"--epochs {epochs}: 0 or more are possible.")
     if len(names) != 1:
         raise ParameterError(f"--mismatch takes one data set at a time, got {names}.")
     pairs = load(names[0], lenient=lenient).where(split)
