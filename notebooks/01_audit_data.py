@@ -433,8 +433,8 @@ receipts |= report.receipt("audit-mismatch-real")["figures"]
 rows = [
     {"set": name, "moved": rate, "wrong": row["false"], "AUROC": full["auroc"],
      "estimated": full["rate"], **row["alone"]}
-    for name in ("world", "ucm", "rsicd")
-    for rate, row in receipts[name].items() if rate.endswith("%")
+    for name, figures in receipts.items()
+    for rate, row in figures.items() if rate.endswith("%")
     for full in [row["together"]["all"]]
 ]  # fmt: skip
 report.table(rows, "Planted mismatches, by receipt", digits=3, index=False)
