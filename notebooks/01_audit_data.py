@@ -429,7 +429,10 @@ fig if at else print("no pixels here")
 
 # %%
 receipts = {"world": report.receipt("audit-mismatch-world")["figures"]}
-receipts |= report.receipt("audit-mismatch-real")["figures"]
+try:
+    receipts |= report.receipt("audit-mismatch-real")["figures"]
+except errors.ParameterError:
+    print("this copy has no receipt for the real sets")
 rows = [
     {"set": name, "moved": rate, "wrong": row["false"], "AUROC": full["auroc"],
      "estimated": full["rate"], **row["alone"]}
@@ -442,12 +445,19 @@ report.table(rows, "Planted mismatches, by receipt", digits=3, index=False)
 # %% [markdown]
 # *Table 6. Share of captions that are wrong, share estimated, AUROC of the score,
 # and of each kind of evidence alone. On the world, wrong means that a fact of the
-# caption does not hold in the scene; on UCM and RSICD (3,000 images), that the
+# caption does not hold in the scene; on UCM and RSICD (up to 2,000 images), that the
 # caption is none of the image's own, so that a sentence which is true of many
 # images counts as wrong when it moves among them. There the start was trained
 # on the other real set.*
+#
+# Real defects are rarer and subtler than moved captions. Eighteen captions of
+# RSICD's training split have labels from readers (a development set). By words
+# alone, the median of the true mismatches stands at the
+# {glue:text}`defects:.1f`th percentile of all captions by suspicion, the median
+# of the odd but right ones at the {glue:text}`odd:.1f`th.
 
 # %% tags=["hide-input"]
+labelled = report.receipt("audit-mismatch-words")["figures"]["rsicd"]
 numbers = {
     "t2i_random": ceiling.t2i_random[0],
     "t2i_fixed": ceiling.t2i_deterministic[0],
@@ -461,6 +471,8 @@ numbers = {
     "noise_true": 100 * false.mean(),
     "noise_estimated": 100 * verdict.rate,
     "area": areas["all together"],
+    "defects": labelled["mismatch"]["median"],
+    "odd": labelled["ok"]["median"],
 }
 more = {"near_duplicates": across.as_dict(), "matched": found}
 report.page(cfg.name, "01_audit_data", numbers, **more, **known.as_dict())
