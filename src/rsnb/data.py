@@ -30,20 +30,18 @@ __all__ = ["CARDS", "Pairs", "check_pixels", "load"]
 
 MANIFEST = re.compile(r"[^.].*(\.(jsonl?|csv)(\.gz)?|_caps\.txt|\.parquet)$")
 # name -> (images, captions, where its files come from)
-CARDS: Mapping[str, tuple[int, int, str]] = MappingProxyType(
-    {
-        "ucm": (2100, 10500, "captions: dataset.json of UCM-Captions (RSICD_optimal "
-                "README); images: UC Merced Land Use, as images/<name>"),
-        "rsicd": (10921, 54605, "`python -m rsnb fetch rsicd` (526 MB), or "
-                  "dataset_rsicd.json beside RSICD_images/<name>"),
-        "rsitmd": (4743, 23715, "dataset_RSITMD.json beside images/<name> (links in "
-                   "the README of xiaoyuan1996/AMFMN, folder RSITMD)"),
-        "sydney": (613, 3065, "dataset.json of Sydney-Captions beside imgs/<name> "
-                   "(RSICD_optimal README)"),
-        "nwpu": (31500, 157500, "dataset_nwpu.json beside NWPU_images/<class>/<name> "
-                 "(HaiyanHuang98/NWPU-Captions; pixels are NWPU-RESISC45)"),
-    }
-)  # fmt: skip
+CARDS: Mapping[str, tuple[int, int, str]] = MappingProxyType({
+    "ucm": (2100, 10500, "captions: dataset.json of UCM-Captions (RSICD_optimal "
+            "README); images: UC Merced Land Use, as images/<name>"),
+    "rsicd": (10921, 54605, "`python -m rsnb fetch rsicd` (526 MB), or "
+              "dataset_rsicd.json beside RSICD_images/<name>"),
+    "rsitmd": (4743, 23715, "dataset_RSITMD.json beside images/<name> (links in the "
+               "README of xiaoyuan1996/AMFMN, folder RSITMD)"),
+    "sydney": (613, 3065, "dataset.json of Sydney-Captions beside imgs/<name> "
+               "(RSICD_optimal README)"),
+    "nwpu": (31500, 157500, "dataset_nwpu.json beside NWPU_images/<class>/<name> "
+             "(HaiyanHuang98/NWPU-Captions; pixels are NWPU-RESISC45)"),
+})  # fmt: skip
 
 
 def load(

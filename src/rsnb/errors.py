@@ -11,19 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 __all__ = [
-    "BackboneError",
-    "DataError",
-    "DataProblems",
-    "EmbeddingError",
-    "FileCorruptError",
-    "MetricError",
-    "ParameterError",
-    "Problem",
-    "ResourceError",
-    "RsnbError",
-    "StalePageError",
-    "TrainingError",
-]
+    "BackboneError", "DataError", "DataProblems", "EmbeddingError", "FileCorruptError",
+    "MetricError", "ParameterError", "Problem", "ResourceError", "RsnbError",
+    "StalePageError", "TrainingError",
+]  # fmt: skip
 
 
 class RsnbError(Exception):

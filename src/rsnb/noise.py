@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -84,38 +85,18 @@ class Noise:
             raise DataError(f"noise over {len(self.order)} captions, data has {rows}.")
 
 
-def corrupt(
-    pairs: Pairs,
-    rate: float,
-    *,
-    seed: int = 42,
-    protocol: str = "caption",
-    split: str = "train",
-) -> Pairs:
-    """Return a copy of `pairs` with mismatched captions; see `stream`."""
-    noise = draw(pairs, rate, seed=seed, protocol=protocol, split=split)
-    return noise.apply(pairs)
+def corrupt(pairs: Pairs, rate: float, **how: Any) -> Pairs:
+    """Return a copy of `pairs` with mismatched captions; `how` as in `stream`."""
+    return draw(pairs, rate, **how).apply(pairs)
 
 
-def draw(
-    pairs: Pairs,
-    rate: float,
-    *,
-    seed: int = 42,
-    protocol: str = "caption",
-    split: str = "train",
-) -> Noise:
-    """Return the first draw of a stream; see `stream`."""
-    return next(stream(pairs, [rate], seed=seed, protocol=protocol, split=split))
+def draw(pairs: Pairs, rate: float, **how: Any) -> Noise:
+    """Return the first draw of a stream; `how` as in `stream`."""
+    return next(stream(pairs, [rate], **how))
 
 
 def stream(
-    pairs: Pairs,
-    rates: Sequence[float],
-    *,
-    seed: int = 42,
-    protocol: str = "caption",
-    split: str = "train",
+    pairs: Pairs, rates: Sequence[float], *, split: str = "train", **how: Any
 ) -> Iterator[Noise]:
     """Yield a draw for each rate, all from one random stream seeded once.
 
@@ -133,9 +114,9 @@ def stream(
     Args:
         pairs: the clean set.
         rates: each in [0, 1).
-        seed: of NumPy's legacy generator, in [0, 2³²).
-        protocol: one of `PROTOCOLS`.
         split: only its rows move; a set with one split needs no name for it.
+        how: `seed` (42) of NumPy's legacy generator, in [0, 2³²), and `protocol`
+            (`"caption"`), one of `PROTOCOLS`.
 
     Raises:
         ParameterError: a rate, the seed or the protocol is out of range.
@@ -155,7 +136,7 @@ def stream(
         order[rows] = rows[part.order]
         return replace(part, order=order)
 
-    return map(whole, orders(gt, rates, seed=seed, protocol=protocol, label=label))
+    return map(whole, orders(gt, rates, label=label, **how))
 
 
 def orders(

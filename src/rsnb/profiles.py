@@ -19,6 +19,8 @@ from rsnb.pairs import Pairs
 
 __all__ = ["PROFILES", "Profile", "get"]
 
+_CLIP, _HERE = "605 MB of CLIP weights; needs", " in RSNB_DATA"
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -93,40 +95,26 @@ class Profile:
 
 
 #: The named profiles; any path to a data set makes another.
-PROFILES: Mapping[str, Profile] = MappingProxyType(
-    {
-        p.name: p
-        for p in (
-            Profile(
-                "world", "world", "world-rn",
-                query="an airport with four white planes in a row", oracle=True,
-                transformer="world-vit", start="source-rn-0",
-                start_vit="source-vit-0", sweep="world-rn",
-                receipts=("backbone-world-rn", "backbone-world-vit"),
-                download="nothing",
-            ),
-            Profile(
-                "ucm", "ucm", "ucm-rn", query="several planes on the tarmac",
-                start="rsicd-rest", sweep="ucm",
-                receipts=("backbone-ucm-rn",), download="needs UCM in RSNB_DATA",
-            ),
-            Profile(
-                "rsicd", "rsicd", "rsicd-rn", sisters=("rsitmd",),
-                start="rsicd-rest", sweep="rsicd",
-                receipts=("backbone-rsicd-rn",),
-                download="526 MB (`python -m rsnb fetch rsicd`), or RSICD in RSNB_DATA",
-            ),
-            Profile(
-                "rsitmd", "rsitmd", sisters=("rsicd",),
-                download="605 MB of CLIP weights; needs RSITMD in RSNB_DATA",
-            ),
-            Profile(
-                "nwpu", "nwpu",
-                download="605 MB of CLIP weights; needs NWPU-Captions in RSNB_DATA",
-            ),
-        )
-    }
-)  # fmt: skip
+PROFILES: Mapping[str, Profile] = MappingProxyType({p.name: p for p in (
+    Profile(
+        "world", "world", "world-rn", oracle=True, download="nothing",
+        query="an airport with four white planes in a row", transformer="world-vit",
+        start="source-rn-0", start_vit="source-vit-0", sweep="world-rn",
+        receipts=("backbone-world-rn", "backbone-world-vit"),
+    ),
+    Profile(
+        "ucm", "ucm", "ucm-rn", query="several planes on the tarmac",
+        start="rsicd-rest", sweep="ucm", receipts=("backbone-ucm-rn",),
+        download="needs UCM in RSNB_DATA",
+    ),
+    Profile(
+        "rsicd", "rsicd", "rsicd-rn", sisters=("rsitmd",), start="rsicd-rest",
+        sweep="rsicd", receipts=("backbone-rsicd-rn",),
+        download="526 MB (`python -m rsnb fetch rsicd`), or RSICD in RSNB_DATA",
+    ),
+    Profile("rsitmd", "rsitmd", sisters=("rsicd",), download=f"{_CLIP} RSITMD{_HERE}"),
+    Profile("nwpu", "nwpu", download=f"{_CLIP} NWPU-Captions{_HERE}"),
+)})  # fmt: skip
 
 
 def get(name_or_path: str) -> Profile:
