@@ -122,11 +122,10 @@ def stream(
         ParameterError: a rate, the seed or the protocol is out of range.
         DataError: no such split, or `class` without a label for every image.
     """
-    names = set(pairs.split)
-    if len(names) > 1 and split not in names:
-        have = ", ".join(sorted(names))
-        raise DataError(f"{pairs.name} has no split {split!r}; it has: {have}.")
-    mine = np.array([len(names) == 1 or s == split for s in pairs.split], bool)
+    only = len(set(pairs.split)) == 1
+    if not only and split not in pairs.split:
+        pairs.where(split)  # says which there are
+    mine = np.array([only or s == split for s in pairs.split], bool)
     rows = np.flatnonzero(mine[pairs.gt])
     gt = pairs.gt[rows]
     label = [pairs.label[i] for i in gt]
