@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +163,7 @@ def resolve(
     """
     if name in REGISTRY:
         return REGISTRY[name]
-    places = (Path(str(package_files("rsnb"))) / "weights", cache_dir() / "backbones")
+    places = Path(__file__).parent / "weights", cache_dir() / "backbones"
     for path in (*(d / f"{name}.safetensors" for d in places), Path(name)):
         if path.is_file() and path.suffix == ".safetensors":
             receipt = receipt_path(path)
