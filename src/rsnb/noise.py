@@ -139,13 +139,9 @@ def stream(
 
 
 def orders(
-    gt: np.ndarray,
-    rates: Sequence[float],
-    *,
-    seed: int = 42,
-    protocol: str = "caption",
-    label: Sequence[str] = (),
-) -> Iterator[Noise]:
+    gt: np.ndarray, rates: Sequence[float], *,
+    seed: int = 42, protocol: str = "caption", label: Sequence[str] = (),
+) -> Iterator[Noise]:  # fmt: skip
     """Yield a draw for each rate over rows alone; see `stream`, which calls this.
 
     Args:

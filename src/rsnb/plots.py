@@ -168,12 +168,9 @@ def bars(
 
 
 def strip(
-    images: Sequence[Any],
-    titles: Sequence[str] = (),
-    marks: Sequence[bool] = (),
-    *,
+    images: Sequence[Any], titles: Sequence[str] = (), marks: Sequence[bool] = (), *,
     columns: int = 3,
-) -> Figure:
+) -> Figure:  # fmt: skip
     """Return images in rows, with a short title above each.
 
     Images are PIL's or uint8 (S, S, 3) arrays. Titles are drawn as they are, never as

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from rsnb.data import load as load_data
 from rsnb.errors import DataError, ParameterError
 from rsnb.files import fingerprint
 from rsnb.metrics import KS, caption_ceiling
@@ -57,21 +58,17 @@ class Profile:
 
     def load(self) -> Pairs:
         """Return the data set, all splits."""
-        from rsnb.data import load
-
-        return load(self.data)
+        return load_data(self.data)
 
     def load_sisters(self) -> list[Pairs]:
         """Return the sets to look for leaks in, as far as this machine holds them.
 
         A set that is here but broken raises.
         """
-        from rsnb.data import load
-
         out = []
         for name in self.sisters:
             try:
-                out.append(load(name))
+                out.append(load_data(name))
             except DataError as e:
                 if "is not on this machine" not in str(e):
                     raise

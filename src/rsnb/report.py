@@ -57,13 +57,9 @@ def _hardware() -> str:
 
 
 def record(
-    name: str,
-    figures: Mapping[str, Any],
-    *,
-    command: str,
-    inputs: Mapping[str, Any] | None = None,
-    seeds: Sequence[int] = (),
-) -> Path:
+    name: str, figures: Mapping[str, Any], *, command: str,
+    inputs: Mapping[str, Any] | None = None, seeds: Sequence[int] = (),
+) -> Path:  # fmt: skip
     """Write a receipt to `book/results/<name>.json` and return its path.
 
     Args:
@@ -97,8 +93,7 @@ def receipt(name: str) -> dict[str, Any]:
     if not path.is_file():
         have = ", ".join(sorted(p.stem for p in folder.glob("*.json"))) or "none"
         raise ParameterError(f"no receipt {name!r} in {folder}; there are: {have}.")
-    facts: dict[str, Any] = read_json(path)
-    return facts
+    return dict(read_json(path))
 
 
 def seed_table(names: Sequence[str]) -> list[dict[str, Any]]:

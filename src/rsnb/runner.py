@@ -102,14 +102,9 @@ def _execute(
 
 
 def run(
-    root: Path,
-    which: Profile,
-    only: Sequence[str] = (),
-    settings: Mapping[str, str] | None = None,
-    *,
-    timeout: int = 0,
-    force: bool = False,
-) -> list[str]:
+    root: Path, which: Profile, only: Sequence[str] = (),
+    settings: Mapping[str, str] | None = None, *, timeout: int = 0, force: bool = False,
+) -> list[str]:  # fmt: skip
     """Run the pages whose inputs changed; return the names of those run.
 
     Pairs, parameters and data are checked for every page before the first kernel.

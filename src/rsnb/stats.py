@@ -31,14 +31,9 @@ class Interval:
 
 
 def bootstrap_ci(
-    recall: Recall,
-    minus: Recall | None = None,
-    *,
-    metric: str = "mR",
-    n: int = 10_000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> Interval:
+    recall: Recall, minus: Recall | None = None, *,
+    metric: str = "mR", n: int = 10_000, level: float = 0.95, seed: int = 0,
+) -> Interval:  # fmt: skip
     """Return the BCa bootstrap interval of one figure of `recall.as_dict()`.
 
     Images are drawn with replacement, with all their captions (Efron 1987, bias
