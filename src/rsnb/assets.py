@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +29,14 @@ from rsnb.train import fit
 __all__ = ["backbone", "check", "main", "make", "measure", "score"]
 
 SHIPPED_MAX_BYTES = 12 << 20
-WEIGHTS = Path(str(package_files("rsnb"))) / "weights"
+WEIGHTS = Path(__file__).parent / "weights"
 
 
 def _path(name: str, seed: int | None) -> Path:
     recipe = recipes.get(name)
-    if seed is not None and seed != recipe.cfg.seed:
-        return cache_dir() / "backbones" / f"{name}-seed{seed}.safetensors"
-    if recipe.shipped:
-        return WEIGHTS / f"{name}.safetensors"
-    return cache_dir() / "backbones" / f"{name}.safetensors"
+    own = seed is None or seed == recipe.cfg.seed
+    folder = WEIGHTS if own and recipe.shipped else cache_dir() / "backbones"
+    return folder / f"{name}{'' if own else f'-seed{seed}'}.safetensors"
 
 
 def make(name: str, seed: int | None = None) -> Backbone:
@@ -61,25 +58,17 @@ def make(name: str, seed: int | None = None) -> Backbone:
     more = [c for n in recipe.words for c in load_data(n).where("train").captions]
     start = recipes.start(recipe, [*train.captions, *more], name)
     run = fingerprint(asdict(recipe), pairs.source.get("sha256"))[:16]
-    result = fit(
-        start,
-        train,
-        np.concatenate(pixels) if len(pixels) > 1 else pixels[0],
-        val,
-        load_pixels(val, start.image_size),
-        recipe.cfg,
-        folder=cache_dir() / "runs" / f"{name}-{run}",
-    )
+    stacked = np.concatenate(pixels) if len(pixels) > 1 else pixels[0]
+    seen = load_pixels(val, start.image_size)
+    folder = cache_dir() / "runs" / f"{name}-{run}"
+    result = fit(start, train, stacked, val, seen, recipe.cfg, folder=folder)
     path = _path(name, seed)
     out = backbones.save(
-        path,
-        result.backbone,
-        recipe=asdict(recipe),
+        path, result.backbone, recipe=asdict(recipe),
         data={"name": pairs.name, "sha256": pairs.source.get("sha256")},
-        best_epoch=result.best_epoch,
-        seconds=round(result.seconds, 1),
+        best_epoch=result.best_epoch, seconds=round(result.seconds, 1),
         log=list(result.log),
-    )
+    )  # fmt: skip
     if recipe.shipped and path.stat().st_size > SHIPPED_MAX_BYTES:
         raise BackboneError(f"{path} passes 12 MB; shrink the recipe before shipping.")
     return out
@@ -121,22 +110,17 @@ def measure(name: str, seeds: list[int], split: str = "test") -> dict[str, Any]:
         model = backbone(name, seed)
         receipt = read_json(receipt_path(_path(name, seed)))
         _, row = score(model, recipe.data, split, turns=recipe.turns)
-        runs.append(
-            {
-                "seed": seed, **row, "train_seconds": receipt["seconds"],
-                "best_epoch": receipt["best_epoch"], "weights": model.digest,
-            }
-        )  # fmt: skip
+        runs.append({
+            "seed": seed, **row, "train_seconds": receipt["seconds"],
+            "best_epoch": receipt["best_epoch"], "weights": model.digest,
+        })  # fmt: skip
     mean = sum(r["mR"] for r in runs) / len(runs)
     figures = {"mR_mean": round(mean, 2), "runs": runs}
-    record(
-        f"backbone-{name}",
-        figures,
-        command=f"python -m rsnb assets {name} --measure --seeds "
-        + " ".join(map(str, seeds)),
-        seeds=seeds,
-        inputs={"data": load_data(recipe.data).source.get("sha256")},
+    command = (
+        f"python -m rsnb assets {name} --measure --seeds {' '.join(map(str, seeds))}"
     )
+    inputs = {"data": load_data(recipe.data).source.get("sha256")}
+    record(f"backbone-{name}", figures, command=command, seeds=seeds, inputs=inputs)
     return figures
 
 

@@ -56,13 +56,9 @@ def turn_caption(caption: str, k: int) -> str:
 
 
 def random_view(
-    images: Tensor,
-    side: int,
-    min_scale: float,
-    full: float,
-    jitter: float,
+    images: Tensor, side: int, min_scale: float, full: float, jitter: float,
     rng: torch.Generator,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Return uint8 (B, 3, side, side): whole images and windows at random places.
 
     The first rows stay whole, the others get one of four random window sizes. Sizes
@@ -82,10 +78,8 @@ def random_view(
         share = float(torch.rand(1, generator=rng)) * (1 - min_scale) + min_scale
         window = round(size * share)
         at = torch.randint(size - window + 1, (len(group), 2), generator=rng).tolist()
-        cut = [
-            im[:, y : y + window, x : x + window]
-            for im, (y, x) in zip(group, at, strict=True)
-        ]
+        each = zip(group, at, strict=True)
+        cut = [im[:, y : y + window, x : x + window] for im, (y, x) in each]
         views.append(resize(torch.stack(cut), side))
     out = torch.cat(views)
     if jitter:

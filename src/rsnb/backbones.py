@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
 
@@ -102,14 +101,9 @@ def build(config: str | dict[str, Any], activation: str) -> nn.Module:
     Raises:
         BackboneError: unknown config, or one whose activation is another.
     """
-    if isinstance(config, str):
-        cfg = open_clip.get_model_config(config)
-        if cfg is None:
-            raise BackboneError(
-                f"open_clip has no model {config!r}; see open_clip.list_models()."
-            )
-    else:
-        cfg = config
+    cfg = open_clip.get_model_config(config) if isinstance(config, str) else config
+    if cfg is None:
+        raise BackboneError(f"no {config!r} in open_clip; see open_clip.list_models().")
     cfg = json.loads(json.dumps(cfg))  # a copy of our own; quick_gelu is set from us
     cfg.pop("quick_gelu", None)
     custom = cfg.pop("custom_text", False)
@@ -133,9 +127,8 @@ def wrap(name: str, model: nn.Module, entry: Entry, digest: str) -> Backbone:
         def tokenize(texts: Sequence[str]) -> Tensor:
             return torch.from_numpy(words(texts))
     else:
-        tokenizer = open_clip.get_tokenizer(
-            entry.config if isinstance(entry.config, str) else "ViT-B-32"
-        )
+        known = entry.config if isinstance(entry.config, str) else "ViT-B-32"
+        tokenizer = open_clip.get_tokenizer(known)
 
         def tokenize(texts: Sequence[str]) -> Tensor:
             return tokenizer(list(texts))
@@ -164,7 +157,7 @@ def resolve(
     """
     if name in REGISTRY:
         return REGISTRY[name]
-    places = (Path(str(package_files("rsnb"))) / "weights", cache_dir() / "backbones")
+    places = Path(__file__).parent / "weights", cache_dir() / "backbones"
     for path in (*(d / f"{name}.safetensors" for d in places), Path(name)):
         if path.is_file() and path.suffix == ".safetensors":
             receipt = receipt_path(path)
@@ -186,12 +179,9 @@ def resolve(
 
 
 def load(
-    name: str,
-    *,
-    config: str | None = None,
-    activation: str | None = None,
+    name: str, *, config: str | None = None, activation: str | None = None,
     device: str = "cpu",
-) -> Backbone:
+) -> Backbone:  # fmt: skip
     """Load a backbone by registry name, shipped name, or checkpoint path.
 
     Args:

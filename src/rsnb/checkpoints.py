@@ -7,9 +7,8 @@ embedding of a fixed picture and a fixed caption, the probe, differs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import huggingface_hub
 import numpy as np
@@ -68,38 +67,24 @@ def _convert(path: Path, safe: Path, digest: str) -> None:
 def locate(entry: Entry) -> Path:
     """Return the local file of an entry, fetched first if need be."""
     source, _, rest = entry.weights.partition(":")
-    if source == "hub":
-        owner, repo, file = rest.split("/", 2)
-        try:
-            return Path(huggingface_hub.hf_hub_download(f"{owner}/{repo}", file))
-        except Exception as e:
-            raise BackboneError(
-                f"{owner}/{repo}: {file} could not be fetched ({type(e).__name__}). "
-                "Go online once, or download the file and pass its path to load()."
-            ) from e
-    if source == "open_clip":
-        cfg = open_clip.get_pretrained_cfg(str(entry.config), rest)
-        try:
+    if source not in ("hub", "open_clip"):
+        return Path(entry.weights)
+    try:
+        if source == "open_clip":
+            cfg = open_clip.get_pretrained_cfg(str(entry.config), rest)
             return Path(open_clip.download_pretrained(cfg))
-        except Exception as e:
-            raise BackboneError(
-                f"open_clip weights {rest!r} for {entry.config} could not be fetched "
-                f"({type(e).__name__}). Go online once, or pass a local path."
-            ) from e
-    return Path(entry.weights)
+        owner, repo, file = rest.split("/", 2)
+        return Path(huggingface_hub.hf_hub_download(f"{owner}/{repo}", file))
+    except Exception as e:
+        raise BackboneError(
+            f"{entry.weights} ({entry.config}) could not be fetched "
+            f"({type(e).__name__}). Go online once, or download the file and pass its "
+            "path to load()."
+        ) from e
 
 
-class _Encoder(Protocol):
-    @property
-    def name(self) -> str: ...
-    @property
-    def entry(self) -> Entry: ...
-    def encode_images(self, images: np.ndarray) -> np.ndarray: ...
-    def encode_texts(self, texts: Sequence[str]) -> np.ndarray: ...
-
-
-def probe(backbone: _Encoder) -> tuple[float, ...]:
-    """Return 16 numbers that pin weights, activation, resize and normalisation.
+def probe(backbone: Any) -> tuple[float, ...]:
+    """Return 16 numbers that pin a `Backbone`: weights, activation, resize, spread.
 
     The first 8 values of the embedding of a fixed 96-pixel pattern, then of a fixed
     caption.
@@ -112,7 +97,7 @@ def probe(backbone: _Encoder) -> tuple[float, ...]:
     return tuple(round(float(v), 6) for v in (*img, *txt[0, :8]))
 
 
-def check_probe(backbone: _Encoder) -> None:
+def check_probe(backbone: Any) -> None:
     """Raise `BackboneError` if the probe is not the one that the entry stores."""
     want = backbone.entry.probe
     if want is None:

@@ -68,13 +68,9 @@ def _dispatch(args: argparse.Namespace, rest: list[str]) -> int:
             from rsnb.runner import run
 
             run(
-                _root(args.root),
-                profiles.get(args.profile),
-                args.only,
-                parse_settings(args.set),
-                timeout=args.timeout,
-                force=args.force,
-            )
+                _root(args.root), profiles.get(args.profile), args.only,
+                parse_settings(args.set), timeout=args.timeout, force=args.force,
+            )  # fmt: skip
         case "build":
             from rsnb.book import build
 
@@ -118,17 +114,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True)
 
     run = commands.add_parser("run", help="run the pages whose inputs changed")
-    run.add_argument(
-        "--profile", default="world", help="world, ucm, rsicd, rsitmd, nwpu or a path"
-    )
-    run.add_argument("--only", action="append", default=[], metavar="NN", help="a page")
-    run.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter"
-    )
-    run.add_argument(
-        "--timeout", type=int, default=0, metavar="S", help="seconds for one cell"
-    )
-    run.add_argument("--force", action="store_true", help="run also what still stands")
+    add = run.add_argument
+    add("--profile", default="world", help="world, ucm, rsicd, rsitmd, nwpu or a path")
+    add("--only", action="append", default=[], metavar="NN", help="a page")
+    add("--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter")
+    add("--timeout", type=int, default=0, metavar="S", help="seconds for one cell")
+    add("--force", action="store_true", help="run also what still stands")
 
     build = commands.add_parser("build", help="publish the pages run on world as HTML")
     for command in (run, build):

@@ -18,7 +18,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from rsnb.errors import DataError, DataProblems, FileCorruptError, Problem
+from rsnb.errors import DataError, DataProblems, Problem
 from rsnb.files import cache_dir, fingerprint, read_json, receipt_path, sha256_file
 from rsnb.images import StoreReader
 from rsnb.layouts import Row, read_text
@@ -26,24 +26,22 @@ from rsnb.pairs import Pairs
 from rsnb.readers import clean, read_manifest
 from rsnb.stores import locate
 
-__all__ = ["CARDS", "Pairs", "check_pixels", "load"]
+__all__ = ["CARDS", "Pairs", "load"]
 
 MANIFEST = re.compile(r"[^.].*(\.(jsonl?|csv)(\.gz)?|_caps\.txt|\.parquet)$")
 # name -> (images, captions, where its files come from)
-CARDS: Mapping[str, tuple[int, int, str]] = MappingProxyType(
-    {
-        "ucm": (2100, 10500, "captions: dataset.json of UCM-Captions (RSICD_optimal "
-                "README); images: UC Merced Land Use, as images/<name>"),
-        "rsicd": (10921, 54605, "`python -m rsnb fetch rsicd` (526 MB), or "
-                  "dataset_rsicd.json beside RSICD_images/<name>"),
-        "rsitmd": (4743, 23715, "dataset_RSITMD.json beside images/<name> (links in "
-                   "the README of xiaoyuan1996/AMFMN, folder RSITMD)"),
-        "sydney": (613, 3065, "dataset.json of Sydney-Captions beside imgs/<name> "
-                   "(RSICD_optimal README)"),
-        "nwpu": (31500, 157500, "dataset_nwpu.json beside NWPU_images/<class>/<name> "
-                 "(HaiyanHuang98/NWPU-Captions; pixels are NWPU-RESISC45)"),
-    }
-)  # fmt: skip
+CARDS: Mapping[str, tuple[int, int, str]] = MappingProxyType({
+    "ucm": (2100, 10500, "captions: dataset.json of UCM-Captions (RSICD_optimal "
+            "README); images: UC Merced Land Use, as images/<name>"),
+    "rsicd": (10921, 54605, "`python -m rsnb fetch rsicd` (526 MB), or "
+              "dataset_rsicd.json beside RSICD_images/<name>"),
+    "rsitmd": (4743, 23715, "dataset_RSITMD.json beside images/<name> (links in the "
+               "README of xiaoyuan1996/AMFMN, folder RSITMD)"),
+    "sydney": (613, 3065, "dataset.json of Sydney-Captions beside imgs/<name> "
+               "(RSICD_optimal README)"),
+    "nwpu": (31500, 157500, "dataset_nwpu.json beside NWPU_images/<class>/<name> "
+             "(HaiyanHuang98/NWPU-Captions; pixels are NWPU-RESISC45)"),
+})  # fmt: skip
 
 
 def load(
@@ -106,12 +104,10 @@ def load(
     if not rows:
         raise DataProblems(name, bad) if bad else DataError(f"{path}: no image rows.")
     source = {
-        "path": name,
-        "layout": layout,
-        "files": shas,
+        "path": name, "layout": layout, "files": shas,
         "sha256": fingerprint(shas, [(r.image, r.token) for r in rows]),
         "problems": dict(Counter(p.kind for p in bad)),
-    }
+    }  # fmt: skip
     return Pairs(
         name=name if name in CARDS else (root if "*" in path.name else path).stem,
         ids=tuple(r.image for r in rows),
@@ -124,17 +120,6 @@ def load(
         rows=np.arange(len(rows)),
         source=source,
     )
-
-
-def check_pixels(pairs: Pairs) -> tuple[Problem, ...]:
-    """Decode every image once (about 1 ms each) and return those that fail."""
-    bad, fix = [], "fetch this image again"
-    for i in np.flatnonzero(pairs.has_pixels):
-        try:
-            pairs.image(int(i))
-        except FileCorruptError as e:
-            bad.append(Problem(pairs.ids[i], 0, "unreadable image", str(e), fix))
-    return tuple(bad)
 
 
 def _reviewed(pairs: Pairs, path: Path) -> Pairs:

@@ -8,12 +8,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import imagehash
 import numpy as np
 from PIL import Image
-from scipy import sparse
 from scipy.fft import dctn
 
 from rsnb.files import cached_arrays, fingerprint
@@ -164,12 +162,15 @@ def _owners(pairs: Pairs) -> dict[str, set[int]]:
 
 
 def _mutual_best(a: Pairs, b: Pairs) -> dict[int, int]:
-    vocab: dict[str, int] = {}
-    x, y = (_bags(p, vocab) for p in (a, b))
-    x.resize(len(a), len(vocab))
-    df = np.asarray(x.sum(0) + y.sum(0)).ravel()
-    idf = sparse.diags(np.log((len(a) + len(b)) / df))
-    x, y = (_unit(bag @ idf) for bag in (x, y))
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.preprocessing import normalize
+
+    # A run counts once an image, however often it is repeated.
+    count = CountVectorizer(analyzer=_runs, binary=True, dtype=float)
+    bags = count.fit_transform([*_texts(a), *_texts(b)])
+    idf = np.log(bags.shape[0] / np.asarray(bags.sum(0)).ravel())
+    unit = normalize(bags.multiply(idf).tocsr())
+    x, y = unit[: len(a)], unit[len(a) :]
     classes = {c for c in a.label if c} & {c for c in b.label if c}
     group_a, group_b = (
         np.array([c if c in classes else "" for c in p.label]) for p in (a, b)
@@ -187,23 +188,18 @@ def _mutual_best(a: Pairs, b: Pairs) -> dict[int, int]:
     return best
 
 
-def _bags(pairs: Pairs, vocab: dict[str, int]) -> Any:
-    rows, cols = [], []
-    for text, i in zip(pairs.captions, pairs.gt.tolist(), strict=True):
-        words = split_words(text)
-        for n in (1, 2, 3):
-            for k in range(len(words) - n + 1):
-                rows.append(i)
-                run = " ".join(words[k : k + n])
-                cols.append(vocab.setdefault(run, len(vocab)))
-    bags = sparse.csr_matrix(
-        (np.ones(len(rows)), (rows, cols)), (len(pairs), len(vocab))
-    )
-    bags.sum_duplicates()
-    bags.data[:] = 1.0  # a run counts once an image, however often it is repeated
-    return bags
+def _texts(pairs: Pairs) -> list[list[str]]:
+    """Return the captions of each image."""
+    texts: list[list[str]] = [[] for _ in pairs.ids]
+    for text, i in zip(pairs.captions, pairs.gt, strict=True):
+        texts[i].append(text)
+    return texts
 
 
-def _unit(bags: Any) -> Any:
-    norm = np.sqrt(np.asarray(bags.multiply(bags).sum(1)).ravel())
-    return sparse.diags(1 / np.maximum(norm, 1e-12)) @ bags
+def _runs(texts: list[str]) -> list[str]:
+    """Return all runs of 1 to 3 words."""
+    every = [split_words(text) for text in texts]
+    return [
+        " ".join(words[k : k + n])
+        for words in every for n in (1, 2, 3) for k in range(len(words) - n + 1)
+    ]  # fmt: skip

@@ -108,13 +108,10 @@ def embed(
         DataError: an image has no pixels here.
     """
     receipt = {
-        "backbone": backbone.name,
-        "weights": backbone.digest,
-        "activation": backbone.entry.activation,
+        "backbone": backbone.name, "weights": backbone.digest,
+        "activation": backbone.entry.activation, "batch": BATCH, "turns": turns,
         "data": pairs.source.get("sha256", ""),
-        "batch": BATCH,
-        "turns": turns,
-    }
+    }  # fmt: skip
 
     def make() -> dict[str, np.ndarray]:
         images = load_pixels(pairs, backbone.image_size)

@@ -11,19 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 __all__ = [
-    "BackboneError",
-    "DataError",
-    "DataProblems",
-    "EmbeddingError",
-    "FileCorruptError",
-    "MetricError",
-    "ParameterError",
-    "Problem",
-    "ResourceError",
-    "RsnbError",
-    "StalePageError",
-    "TrainingError",
-]
+    "BackboneError", "DataError", "DataProblems", "EmbeddingError", "FileCorruptError",
+    "MetricError", "ParameterError", "Problem", "ResourceError", "RsnbError",
+    "StalePageError", "TrainingError",
+]  # fmt: skip
 
 
 class RsnbError(Exception):
@@ -75,14 +66,10 @@ class DataProblems(DataError):
         ]
         if len(self.problems) > shown:
             rows.append(f"  ... and {len(self.problems) - shown} more")
-        super().__init__(
-            f"{name}: {len(self.problems)} problems ("
-            + ", ".join(f"{n} {kind}" for kind, n in kinds)
-            + ")\n"
-            + "\n".join(rows)
-            + "\nMend the files, or load with lenient=True (--lenient) to leave the "
-            "affected rows out."
-        )
+        count = ", ".join(f"{n} {kind}" for kind, n in kinds)
+        head = f"{name}: {len(self.problems)} problems ({count})"
+        end = "Mend the files, or load with lenient=True (--lenient) to leave the "
+        super().__init__("\n".join([head, *rows, f"{end}affected rows out."]))
 
 
 class ParameterError(RsnbError):

@@ -23,19 +23,10 @@ from safetensors.numpy import save as st_save
 from rsnb.errors import FileCorruptError
 
 __all__ = [
-    "cache_dir",
-    "cached_arrays",
-    "fingerprint",
-    "read_json",
-    "read_verified",
-    "receipt_path",
-    "sha256_bytes",
-    "sha256_file",
-    "tree_digest",
-    "write_bytes",
-    "write_json",
-    "write_with_receipt",
-]
+    "cache_dir", "cached_arrays", "fingerprint", "read_json", "read_verified",
+    "receipt_path", "sha256_bytes", "sha256_file", "tree_digest", "write_bytes",
+    "write_json", "write_with_receipt",
+]  # fmt: skip
 
 
 def sha256_bytes(data: bytes) -> str:

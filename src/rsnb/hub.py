@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from rsnb.errors import DataError, FileCorruptError, ParameterError
+from rsnb.errors import DataError, FileCorruptError, ParameterError, RsnbError
 from rsnb.files import cache_dir, receipt_path, sha256_file, write_json
 
 __all__ = ["PINNED", "Pinned", "fetch"]
@@ -36,23 +36,16 @@ class Pinned:
 
 
 # Digests and sizes are those of the repository's own LFS pointers at this revision.
-PINNED: Mapping[str, Pinned] = MappingProxyType({
-    "rsicd": Pinned(
-        "arampacha/rsicd", "820466c8716e3ccdacde5cb2eb15a2f0f11ccdfe",
-        (
-            ("data/train-00000-of-00001.parquet",
-             "637ce48273746c9a9bc7ea65f84bdcc0173257243f5ab6ae3258e013b58f8310",
-             419_352_658),
-            ("data/valid-00000-of-00001.parquet",
-             "06ef6d6a455a0c80667e93e490a0e9603ded172c45106c67bcaa4997fa865b91",
-             51_570_764),
-            ("data/test-00000-of-00001.parquet",
-             "e707fd90b59fe22a9a222d48b969226715f3eccf78e2b0f382f0a5565a98acda",
-             55_076_866),
-        ),
-        "none stated",
-    )
-})  # fmt: skip
+PINNED: Mapping[str, Pinned] = MappingProxyType({"rsicd": Pinned(
+    "arampacha/rsicd", "820466c8716e3ccdacde5cb2eb15a2f0f11ccdfe", (
+        ("data/train-00000-of-00001.parquet",
+         "637ce48273746c9a9bc7ea65f84bdcc0173257243f5ab6ae3258e013b58f8310", 419352658),
+        ("data/valid-00000-of-00001.parquet",
+         "06ef6d6a455a0c80667e93e490a0e9603ded172c45106c67bcaa4997fa865b91", 51570764),
+        ("data/test-00000-of-00001.parquet",
+         "e707fd90b59fe22a9a222d48b969226715f3eccf78e2b0f382f0a5565a98acda", 55076866),
+    ), "none stated",
+)})  # fmt: skip
 
 
 def fetch(name: str, folder: Path | None = None, *, wait: float = 2.0) -> Path:
@@ -99,29 +92,27 @@ def fetch(name: str, folder: Path | None = None, *, wait: float = 2.0) -> Path:
 def _download(url: str, path: Path, sha256: str, size: int, wait: float) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    error: Exception = DataError("not tried")
+    error: RsnbError = DataError("not tried")
     for attempt in range(TRIES):
-        if attempt:
-            time.sleep(wait * 2 ** (attempt - 1))
+        time.sleep(wait * 2 ** (attempt - 1) if attempt else 0)
         try:
             _append(url, part, size)
         except urllib.error.HTTPError as e:
             error = DataError(f"{url}: the server answered {e.code} {e.reason}.")
             if e.code in PERMANENT:
                 break
-            continue
         except (OSError, http.client.HTTPException) as e:
             error = DataError(f"{url}: {e}. Run it again: {part.name} is continued.")
-            continue
-        if part.stat().st_size == size and sha256_file(part) == sha256:
-            part.replace(path)
-            return
-        if part.stat().st_size >= size:  # wrong content can't be continued
-            part.unlink()
-            what = f"{url}: content differs from its pinned sha256 {sha256[:12]}…."
-            error = FileCorruptError(f"{what} Nothing was kept; try another mirror.")
         else:
+            if sha256_file(part) == sha256:
+                part.replace(path)
+                return
             error = DataError(f"{url}: cut short; {part.name} is continued next time.")
+            if part.stat().st_size >= size:  # wrong content can't be continued
+                part.unlink()
+                what = f"{url}: content differs from its pinned sha256 {sha256[:12]}…."
+                what += " Nothing was kept; try another mirror."
+                error = FileCorruptError(what)
     raise error
 
 
@@ -134,9 +125,7 @@ def _append(url: str, part: Path, size: int) -> None:
     request = urllib.request.Request(url, headers=headers)  # noqa: S310 (http(s) only)
     with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
         start = f"bytes {have}-"
-        goes_on = answer.status == 206 and (
-            answer.headers.get("Content-Range", "").startswith(start)
-        )
+        goes_on = answer.headers.get("Content-Range", "").startswith(start)
         with part.open("ab" if goes_on else "wb") as f:
             while chunk := answer.read(min(1 << 20, size + 1 - f.tell())):
                 f.write(chunk)

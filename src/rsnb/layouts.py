@@ -217,14 +217,8 @@ def _parquet(path: Path, rel: str, doc: Any) -> Read:
     return rows, []
 
 
-LAYOUTS: Mapping[str, Callable[[Path, str, Any], Read]] = MappingProxyType(
-    {
-        "captions.jsonl": _jsonl,
-        "hub parquet": _parquet,
-        "Karpathy JSON": _karpathy,
-        "NWPU JSON": _nwpu,
-        "HarMA JSON": _harma,
-        "precomp text": _precomp,
-        "filename,title CSV": _csv,
-    }
-)
+LAYOUTS: Mapping[str, Callable[[Path, str, Any], Read]] = MappingProxyType({
+    "captions.jsonl": _jsonl, "hub parquet": _parquet, "Karpathy JSON": _karpathy,
+    "NWPU JSON": _nwpu, "HarMA JSON": _harma, "precomp text": _precomp,
+    "filename,title CSV": _csv,
+})  # fmt: skip

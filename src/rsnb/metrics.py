@@ -18,14 +18,9 @@ from rsnb.recall import KS, Ceiling, Recall, caption_ceiling, check_gt, p_hit
 from rsnb.vectors import as_array, check_embeddings, distinct_rows, product, similarity
 
 __all__ = [
-    "KS",
-    "Ceiling",
-    "Recall",
-    "caption_ceiling",
-    "evaluate",
-    "evaluate_embeddings",
+    "KS", "Ceiling", "Recall", "caption_ceiling", "evaluate", "evaluate_embeddings",
     "similarity",
-]
+]  # fmt: skip
 
 _STEP = 2**18  # scores compared at once: stays in the processor's cache
 _KEEP = 2**25  # scores in a tile, and kept between two passes (128 MB)

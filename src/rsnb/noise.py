@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -84,38 +85,18 @@ class Noise:
             raise DataError(f"noise over {len(self.order)} captions, data has {rows}.")
 
 
-def corrupt(
-    pairs: Pairs,
-    rate: float,
-    *,
-    seed: int = 42,
-    protocol: str = "caption",
-    split: str = "train",
-) -> Pairs:
-    """Return a copy of `pairs` with mismatched captions; see `stream`."""
-    noise = draw(pairs, rate, seed=seed, protocol=protocol, split=split)
-    return noise.apply(pairs)
+def corrupt(pairs: Pairs, rate: float, **how: Any) -> Pairs:
+    """Return a copy of `pairs` with mismatched captions; `how` as in `stream`."""
+    return draw(pairs, rate, **how).apply(pairs)
 
 
-def draw(
-    pairs: Pairs,
-    rate: float,
-    *,
-    seed: int = 42,
-    protocol: str = "caption",
-    split: str = "train",
-) -> Noise:
-    """Return the first draw of a stream; see `stream`."""
-    return next(stream(pairs, [rate], seed=seed, protocol=protocol, split=split))
+def draw(pairs: Pairs, rate: float, **how: Any) -> Noise:
+    """Return the first draw of a stream; `how` as in `stream`."""
+    return next(stream(pairs, [rate], **how))
 
 
 def stream(
-    pairs: Pairs,
-    rates: Sequence[float],
-    *,
-    seed: int = 42,
-    protocol: str = "caption",
-    split: str = "train",
+    pairs: Pairs, rates: Sequence[float], *, split: str = "train", **how: Any
 ) -> Iterator[Noise]:
     """Yield a draw for each rate, all from one random stream seeded once.
 
@@ -133,19 +114,18 @@ def stream(
     Args:
         pairs: the clean set.
         rates: each in [0, 1).
-        seed: of NumPy's legacy generator, in [0, 2³²).
-        protocol: one of `PROTOCOLS`.
         split: only its rows move; a set with one split needs no name for it.
+        how: `seed` (42) of NumPy's legacy generator, in [0, 2³²), and `protocol`
+            (`"caption"`), one of `PROTOCOLS`.
 
     Raises:
         ParameterError: a rate, the seed or the protocol is out of range.
         DataError: no such split, or `class` without a label for every image.
     """
-    names = set(pairs.split)
-    if len(names) > 1 and split not in names:
-        have = ", ".join(sorted(names))
-        raise DataError(f"{pairs.name} has no split {split!r}; it has: {have}.")
-    mine = np.array([len(names) == 1 or s == split for s in pairs.split], bool)
+    only = len(set(pairs.split)) == 1
+    if not only and split not in pairs.split:
+        pairs.where(split)  # says which there are
+    mine = np.array([only or s == split for s in pairs.split], bool)
     rows = np.flatnonzero(mine[pairs.gt])
     gt = pairs.gt[rows]
     label = [pairs.label[i] for i in gt]
@@ -155,17 +135,13 @@ def stream(
         order[rows] = rows[part.order]
         return replace(part, order=order)
 
-    return map(whole, orders(gt, rates, seed=seed, protocol=protocol, label=label))
+    return map(whole, orders(gt, rates, label=label, **how))
 
 
 def orders(
-    gt: np.ndarray,
-    rates: Sequence[float],
-    *,
-    seed: int = 42,
-    protocol: str = "caption",
-    label: Sequence[str] = (),
-) -> Iterator[Noise]:
+    gt: np.ndarray, rates: Sequence[float], *,
+    seed: int = 42, protocol: str = "caption", label: Sequence[str] = (),
+) -> Iterator[Noise]:  # fmt: skip
     """Yield a draw for each rate over rows alone; see `stream`, which calls this.
 
     Args:

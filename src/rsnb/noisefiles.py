@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,14 +27,9 @@ _FIELD = re.compile(rb'("(?:[^"]|"")*"|[^,\r\n]*)(,|\r\n|\n|\r|\Z)')
 
 
 def corrupt_csv(
-    path: str | Path,
-    rates: Sequence[float],
-    out: str | Path,
-    *,
-    seed: int = 42,
-    protocol: str = "caption",
-    force: bool = False,
-) -> list[Path]:
+    path: str | Path, rates: Sequence[float], out: str | Path, *,
+    force: bool = False, **how: Any,
+) -> list[Path]:  # fmt: skip
     """Write a noisy copy of a `filename,title` CSV for each rate, with receipts.
 
     `X-NC-00.csv` gives `X-NC-02.csv` for 0.2, and so on; so does `X.csv`. Only titles
@@ -44,9 +40,9 @@ def corrupt_csv(
         path: the clean file, `.csv` or `.csv.gz`.
         rates: each in [0, 1), from one stream as in `stream`.
         out: folder; made if missing.
-        seed: as in `stream`.
-        protocol: as in `stream`; `class` needs labels, which a CSV lacks.
         force: overwrite files that hold something else.
+        how: `seed` and `protocol` as in `stream`; `class` needs labels, which a CSV
+            lacks.
 
     Returns:
         The files, in the order of `rates`.
@@ -67,7 +63,7 @@ def corrupt_csv(
     fields, ends, images, titles = _cut(path, clean)
     captions = [_text(fields[k]) for k in titles]
     gt = np.unique([_text(fields[k]) for k in images], return_inverse=True)[1]
-    draws = orders(gt, rates, seed=seed, protocol=protocol)
+    draws = orders(gt, rates, **how)
     todo, off = [], []
     for name, noise in zip(names, draws, strict=True):
         new = list(fields)
@@ -93,8 +89,8 @@ def corrupt_csv(
             write_with_receipt(
                 target, target.read_bytes() if have else packed,
                 content=sha256_bytes(data), clean=sha256_bytes(clean), rows=len(gt),
-                protocol=protocol, rate=noise.rate, seed=seed, stream=list(rates),
-                moved=moved, false=false, order=noise.sha256,
+                protocol=noise.protocol, rate=noise.rate, seed=noise.seed,
+                stream=list(rates), moved=moved, false=false, order=noise.sha256,
             )  # fmt: skip
         print(
             f"{target.name}{' (as it was)' if have else ''}: {moved:,} of {len(gt):,} "

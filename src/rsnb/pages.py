@@ -15,6 +15,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,10 @@ def find_pages(root: Path, only: Sequence[str] = ()) -> list[Path]:
         raise ParameterError(f"{root} has no notebooks/NN_*.ipynb. Give --root.")
     chosen = []
     for want in only:
-        hits = [p for p in found if p.stem == want or p.stem.split("_")[0] == want]
+        hits = [p for p in found if want in (p.stem, p.stem.split("_")[0])]
         if not hits:
-            raise ParameterError(
-                f"--only {want}: no such page."
-                + _nearest(want, [p.stem for p in found])
-            )
+            near = _nearest(want, [p.stem for p in found])
+            raise ParameterError(f"--only {want}: no such page.{near}")
         chosen += hits
     return [p for p in found if p in chosen] if only else found
 
@@ -96,10 +95,9 @@ def defaults(notebook: Path) -> dict[str, Scalar]:
 
     out: dict[str, Scalar] = {}
     for name, p in papermill.inspect_notebook(str(notebook)).items():
-        try:
+        value = None
+        with suppress(SyntaxError, ValueError):
             value = ast.literal_eval(p["default"])
-        except (SyntaxError, ValueError):
-            value = None
         if not isinstance(value, bool | int | float | str):
             raise ParameterError(
                 f"{notebook.name}: parameter {name} = {p['default']} is no int, float, "
@@ -170,9 +168,8 @@ def bind(
     names = sorted({n for d in known.values() for n in d} - {"profile"})
     for name in settings:
         if name not in names:
-            raise ParameterError(
-                f"--set {name}: no such parameter." + _nearest(name, names)
-            )
+            near = _nearest(name, names)
+            raise ParameterError(f"--set {name}: no such parameter.{near}")
     out = {}
     for nb, has in known.items():
         want: dict[str, Scalar] = {"profile": profile}
@@ -215,9 +212,8 @@ def inputs(
         "weights": tree_digest(PACKAGE / "weights"),
         "receipts": tree_digest(root / "book" / "results"),
         "lock": sha256_file(lock) if lock.is_file() else "none",
-        "python": f"{sys.version_info.major}.{sys.version_info.minor}",
-        "data": _data(which),
-    }
+        "python": "{}.{}".format(*sys.version_info), "data": _data(which),
+    }  # fmt: skip
     return {
         nb: {**shared, "source": sha256_file(nb.with_suffix(".py")), "parameters": args}
         for nb, args in changed.items()

@@ -117,26 +117,17 @@ class Pairs:
         return self if self.has_pixels.all() else self.subset(self.has_pixels)
 
 
-@dataclass(frozen=True)
-class _Joined:
-    """Reader over several sets: a row counts on through all of them."""
-
-    parts: tuple[Pairs, ...]
-
-    def __call__(self, row: int) -> Image.Image:
-        for part in self.parts:
-            if row < len(part):
-                return part.image(row)
-            row -= len(part)
-        raise IndexError(row)
-
-
 def join(parts: Sequence[Pairs]) -> Pairs:
     """Return several sets as one, such as two training splits.
 
     Ids get number and name of their set in front, so that they stay unique.
     """
     start = np.cumsum([0, *map(len, parts)])
+
+    def read(row: int) -> Image.Image:
+        k = int(np.searchsorted(start, row, "right")) - 1
+        return parts[k].image(row - start[k])
+
     return Pairs(
         name="+".join(p.name for p in parts),
         ids=tuple(f"{k}:{p.name}:{i}" for k, p in enumerate(parts) for i in p.ids),
@@ -145,7 +136,7 @@ def join(parts: Sequence[Pairs]) -> Pairs:
         captions=tuple(c for p in parts for c in p.captions),
         gt=np.concatenate([p.gt + n for p, n in zip(parts, start, strict=False)]),
         has_pixels=np.concatenate([p.has_pixels for p in parts]),
-        reader=_Joined(tuple(parts)),
+        reader=read,
         rows=np.arange(start[-1]),
         source={"sha256": ",".join(str(p.source.get("sha256")) for p in parts)},
     )

@@ -29,18 +29,14 @@ FULL, HALF = (6.5, 3.2), (3.2, 2.6)  # inches
 #: Okabe and Ito's colours, told apart with every common kind of colour vision.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKS = "osD^vP"  # a second cue beside colour
-STYLE: Mapping[str, Any] = MappingProxyType(
-    {
-        "axes.axisbelow": True, "axes.grid": True,
-        "axes.spines.right": False, "axes.spines.top": False,
-        "axes.titlesize": 9, "axes.labelsize": 9, "font.size": 9,
-        "font.family": "DejaVu Sans", "grid.color": "#dddddd", "grid.linewidth": 0.6,
-        "legend.fontsize": 8, "legend.edgecolor": "none", "legend.framealpha": 0.8,
-        "lines.linewidth": 1.6,
-        "lines.markersize": 4, "xtick.labelsize": 8, "ytick.labelsize": 8,
-        "svg.hashsalt": "rsnb", "text.parse_math": False,
-    }
-)  # fmt: skip
+STYLE: Mapping[str, Any] = MappingProxyType({
+    "axes.axisbelow": True, "axes.grid": True, "axes.spines.right": False,
+    "axes.spines.top": False, "axes.titlesize": 9, "axes.labelsize": 9, "font.size": 9,
+    "font.family": "DejaVu Sans", "grid.color": "#dddddd", "grid.linewidth": 0.6,
+    "legend.fontsize": 8, "legend.edgecolor": "none", "legend.framealpha": 0.8,
+    "lines.linewidth": 1.6, "lines.markersize": 4, "xtick.labelsize": 8,
+    "ytick.labelsize": 8, "svg.hashsalt": "rsnb", "text.parse_math": False,
+})  # fmt: skip
 
 
 class Figure(_Figure):
@@ -172,12 +168,9 @@ def bars(
 
 
 def strip(
-    images: Sequence[Any],
-    titles: Sequence[str] = (),
-    marks: Sequence[bool] = (),
-    *,
+    images: Sequence[Any], titles: Sequence[str] = (), marks: Sequence[bool] = (), *,
     columns: int = 3,
-) -> Figure:
+) -> Figure:  # fmt: skip
     """Return images in rows, with a short title above each.
 
     Images are PIL's or uint8 (S, S, 3) arrays. Titles are drawn as they are, never as

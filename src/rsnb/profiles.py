@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from rsnb.data import load as load_data
 from rsnb.errors import DataError, ParameterError
 from rsnb.files import fingerprint
 from rsnb.metrics import KS, caption_ceiling
 from rsnb.pairs import Pairs
 
 __all__ = ["PROFILES", "Profile", "get"]
+
+_CLIP, _HERE = "605 MB of CLIP weights; needs", " in RSNB_DATA"
 
 
 @dataclass(frozen=True)
@@ -55,21 +58,17 @@ class Profile:
 
     def load(self) -> Pairs:
         """Return the data set, all splits."""
-        from rsnb.data import load
-
-        return load(self.data)
+        return load_data(self.data)
 
     def load_sisters(self) -> list[Pairs]:
         """Return the sets to look for leaks in, as far as this machine holds them.
 
         A set that is here but broken raises.
         """
-        from rsnb.data import load
-
         out = []
         for name in self.sisters:
             try:
-                out.append(load(name))
+                out.append(load_data(name))
             except DataError as e:
                 if "is not on this machine" not in str(e):
                     raise
@@ -93,40 +92,26 @@ class Profile:
 
 
 #: The named profiles; any path to a data set makes another.
-PROFILES: Mapping[str, Profile] = MappingProxyType(
-    {
-        p.name: p
-        for p in (
-            Profile(
-                "world", "world", "world-rn",
-                query="an airport with four white planes in a row", oracle=True,
-                transformer="world-vit", start="source-rn-0",
-                start_vit="source-vit-0", sweep="world-rn",
-                receipts=("backbone-world-rn", "backbone-world-vit"),
-                download="nothing",
-            ),
-            Profile(
-                "ucm", "ucm", "ucm-rn", query="several planes on the tarmac",
-                start="rsicd-rest", sweep="ucm",
-                receipts=("backbone-ucm-rn",), download="needs UCM in RSNB_DATA",
-            ),
-            Profile(
-                "rsicd", "rsicd", "rsicd-rn", sisters=("rsitmd",),
-                start="rsicd-rest", sweep="rsicd",
-                receipts=("backbone-rsicd-rn",),
-                download="526 MB (`python -m rsnb fetch rsicd`), or RSICD in RSNB_DATA",
-            ),
-            Profile(
-                "rsitmd", "rsitmd", sisters=("rsicd",),
-                download="605 MB of CLIP weights; needs RSITMD in RSNB_DATA",
-            ),
-            Profile(
-                "nwpu", "nwpu",
-                download="605 MB of CLIP weights; needs NWPU-Captions in RSNB_DATA",
-            ),
-        )
-    }
-)  # fmt: skip
+PROFILES: Mapping[str, Profile] = MappingProxyType({p.name: p for p in (
+    Profile(
+        "world", "world", "world-rn", oracle=True, download="nothing",
+        query="an airport with four white planes in a row", transformer="world-vit",
+        start="source-rn-0", start_vit="source-vit-0", sweep="world-rn",
+        receipts=("backbone-world-rn", "backbone-world-vit"),
+    ),
+    Profile(
+        "ucm", "ucm", "ucm-rn", query="several planes on the tarmac",
+        start="rsicd-rest", sweep="ucm", receipts=("backbone-ucm-rn",),
+        download="needs UCM in RSNB_DATA",
+    ),
+    Profile(
+        "rsicd", "rsicd", "rsicd-rn", sisters=("rsitmd",), start="rsicd-rest",
+        sweep="rsicd", receipts=("backbone-rsicd-rn",),
+        download="526 MB (`python -m rsnb fetch rsicd`), or RSICD in RSNB_DATA",
+    ),
+    Profile("rsitmd", "rsitmd", sisters=("rsicd",), download=f"{_CLIP} RSITMD{_HERE}"),
+    Profile("nwpu", "nwpu", download=f"{_CLIP} NWPU-Captions{_HERE}"),
+)})  # fmt: skip
 
 
 def get(name_or_path: str) -> Profile:

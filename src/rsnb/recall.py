@@ -170,11 +170,9 @@ def caption_ceiling(captions: Sequence[str], gt: ArrayLike) -> Ceiling:
     return Ceiling(
         _percent(np.minimum(1, ks / owners[text][:, None]).mean(0)),
         _percent(((place[:, None] < ks) * m[order][:, None]).sum(0) / len(text)),
-        _percent(best[np.unique(own)].mean(0)),
-        len(text),
-        len(texts),
+        _percent(best[np.unique(own)].mean(0)), len(text), len(texts),
         int((owners[text] > 1).sum()),
-    )
+    )  # fmt: skip
 
 
 def p_hit(greater: np.ndarray, equal: np.ndarray, good: np.ndarray) -> np.ndarray:

@@ -64,21 +64,13 @@ class Recipe:
     turns: bool = False
 
 
-def _resnet(width: int, side: int = 64, layers: Sequence[int] = (1, 1, 1, 1)) -> dict:
-    return {
-        "layers": list(layers), "width": width, "image_size": side,
-        "head_width": 64, "patch_size": None,
-    }  # fmt: skip
-
-
-def _vit(width: int, layers: int, patch: int = 8, side: int = 64) -> dict:
-    return {
-        "layers": layers, "width": width, "patch_size": patch, "image_size": side,
-        "head_width": 32,
-    }  # fmt: skip
-
-
-RN, VIT = _resnet(16), _vit(128, 4)
+RN: dict[str, Any] = {
+    "layers": [1, 1, 1, 1], "width": 16, "image_size": 64, "head_width": 64,
+    "patch_size": None,
+}  # fmt: skip
+VIT: dict[str, Any] = {
+    "layers": 4, "width": 128, "image_size": 64, "head_width": 32, "patch_size": 8,
+}  # fmt: skip
 # Windows of 64 to 192 native pixels, so that crops are in distribution.
 _WIDE: dict[str, Any] = {"min_scale": 0.33, "average": 0.98}
 _START = TrainConfig(epochs=8, lr=2e-3, eval_every=2, **_WIDE)
@@ -90,54 +82,28 @@ _REAL = TrainConfig(
     epochs=36, lr=2e-3, weight_decay=0.2, min_scale=0.4, jitter=0.2, mix=0.2,
     average=0.99, eval_every=6,
 )  # fmt: skip
+_FEW: dict[str, Any] = {"min_count": 2, "turns": True}
 
-RECIPES: Mapping[str, Recipe] = MappingProxyType(
-    {
-        "world-rn": Recipe("world", "train", RN, _STRONG_RN, **_WORLD),
-        "world-vit": Recipe("world", "train", VIT, _STRONG_VIT, **_WORLD),
-        **{
-            f"source-{tower}-{seed}": Recipe(
-                "world",
-                "source",
-                vision,
-                replace(_START, seed=seed, epochs=epochs),
-                **_WORLD,
-            )
-            for tower, vision, epochs in (("rn", RN, 14), ("vit", VIT, 8))
-            for seed in (0, 1)
-        },
-        "ucm-rn": Recipe(
-            "ucm",
-            "train",
-            RN,
-            _REAL,
-            min_count=2,
-            extra=("rsicd",),
-            repeat=2,
-            turns=True,
-        ),
-        "rsicd-rn": Recipe(
-            "rsicd",
-            "train",
-            RN,
-            replace(_REAL, epochs=40, eval_every=8),
-            min_count=2,
-            extra=("ucm",),
-            turns=True,
-        ),
-        # Knows nothing of UCM's images, nor of the 3,000 that the noise sweep uses.
-        "rsicd-rest": Recipe(
-            "rsicd",
-            "train",
-            RN,
-            replace(_REAL, epochs=30, eval_every=10),
-            min_count=2,
-            skip=3000,
-            words=("ucm",),
-            turns=True,
-        ),
-    }
-)
+RECIPES: Mapping[str, Recipe] = MappingProxyType({
+    "world-rn": Recipe("world", "train", RN, _STRONG_RN, **_WORLD),
+    "world-vit": Recipe("world", "train", VIT, _STRONG_VIT, **_WORLD),
+    **{
+        f"source-{tower}-{seed}": Recipe(
+            "world", "source", vision, replace(_START, seed=seed, epochs=n), **_WORLD
+        )
+        for tower, vision, n in (("rn", RN, 14), ("vit", VIT, 8)) for seed in (0, 1)
+    },
+    "ucm-rn": Recipe("ucm", "train", RN, _REAL, extra=("rsicd",), repeat=2, **_FEW),
+    "rsicd-rn": Recipe(
+        "rsicd", "train", RN, replace(_REAL, epochs=40, eval_every=8),
+        extra=("ucm",), **_FEW,
+    ),
+    # Knows nothing of UCM's images, nor of the 3,000 that the noise sweep uses.
+    "rsicd-rest": Recipe(
+        "rsicd", "train", RN, replace(_REAL, epochs=30, eval_every=10),
+        skip=3000, words=("ucm",), **_FEW,
+    ),
+})  # fmt: skip
 
 
 def held_out(images: int, count: int) -> np.ndarray:
@@ -167,18 +133,12 @@ def start(recipe: Recipe, captions: Sequence[str], name: str = "start") -> Backb
         captions: training captions, which give the vocabulary.
         name: what to call the backbone.
     """
-    words = WordTokenizer.fit(
-        captions, context=recipe.context, min_count=recipe.min_count
-    )
+    fit = WordTokenizer.fit
+    words = fit(captions, context=recipe.context, min_count=recipe.min_count)
     layers, width = recipe.text
-    config = {
-        "embed_dim": recipe.dim,
-        "vision_cfg": recipe.vision,
-        "text_cfg": {
-            "context_length": recipe.context, "vocab_size": words.vocab_size,
-            "width": width, "heads": width // 64, "layers": layers,
-        },
-    }  # fmt: skip
+    text = {"context_length": recipe.context, "vocab_size": words.vocab_size,
+            "width": width, "heads": width // 64, "layers": layers}  # fmt: skip
+    config = {"embed_dim": recipe.dim, "vision_cfg": recipe.vision, "text_cfg": text}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.cfg.seed)
         model = build(config, "gelu")

@@ -46,43 +46,26 @@ class Entry:
     published: Mapping[str, float] = field(default_factory=dict)
 
 
-def _hub(config: str, file: str, licence: str, **published: float) -> Entry:
-    quick = config.endswith("-quickgelu")
-    return Entry(
-        config, "quickgelu" if quick else "gelu", f"hub:{file}", licence=licence,
-        published=published,
-    )  # fmt: skip
-
-
-_GEO = "Zilun/GeoRSCLIP/ckpt/RS5M_ViT"
+_SETS, _QUICK = ("rsitmd", "rsicd", "ucm"), "ViT-B-32-quickgelu"
+_REMOTE = "hub:chendelong/RemoteCLIP/RemoteCLIP-"
+_GEO = "hub:Zilun/GeoRSCLIP/ckpt/RS5M_"
 #: Published checkpoints, by name. mR as the sources report it (methods of each differ).
-REGISTRY: Mapping[str, Entry] = MappingProxyType(
-    {
-        "CLIP-ViT-B-32": Entry(
-            "ViT-B-32-quickgelu", "quickgelu", "open_clip:openai", licence="MIT",
-            published={"rsitmd": 23.89, "rsicd": 15.04, "ucm": 33.08},
-        ),
-        "RemoteCLIP-RN50": _hub(
-            "RN50-quickgelu", "chendelong/RemoteCLIP/RemoteCLIP-RN50.pt",
-            "Apache-2.0", rsitmd=46.21, rsicd=30.58, ucm=49.25,
-        ),
-        "RemoteCLIP-ViT-B-32": _hub(
-            "ViT-B-32-quickgelu", "chendelong/RemoteCLIP/RemoteCLIP-ViT-B-32.pt",
-            "Apache-2.0", rsitmd=49.38, rsicd=35.26, ucm=56.36,
-        ),
-        "RemoteCLIP-ViT-L-14": _hub(
-            "ViT-L-14-quickgelu", "chendelong/RemoteCLIP/RemoteCLIP-ViT-L-14.pt",
-            "Apache-2.0", rsitmd=50.52, rsicd=36.35, ucm=54.68,
-        ),
-        "GeoRSCLIP-ViT-B-32": _hub(
-            "ViT-B-32-quickgelu", f"{_GEO}-B-32.pt", "cc", rsitmd=35.33, rsicd=26.06,
-        ),
-        "GeoRSCLIP-ViT-B-32-RET-2": _hub(
-            "ViT-B-32-quickgelu", f"{_GEO}-B-32_RET-2.pt", "cc",
-            rsitmd=51.81, rsicd=38.87,
-        ),
-        "GeoRSCLIP-ViT-H-14": _hub(
-            "ViT-H-14", f"{_GEO}-H-14.pt", "cc", rsitmd=40.38, rsicd=28.48,
-        ),
-    }
-)  # fmt: skip
+REGISTRY: Mapping[str, Entry] = MappingProxyType({
+    name: Entry(
+        config, "quickgelu" if config.endswith("-quickgelu") else "gelu", weights,
+        licence=licence, published=dict(zip(_SETS, mR, strict=False)),
+    )
+    for name, config, weights, licence, *mR in (
+        ("CLIP-ViT-B-32", _QUICK, "open_clip:openai", "MIT", 23.89, 15.04, 33.08),
+        ("RemoteCLIP-RN50", "RN50-quickgelu", f"{_REMOTE}RN50.pt", "Apache-2.0",
+         46.21, 30.58, 49.25),
+        ("RemoteCLIP-ViT-B-32", _QUICK, f"{_REMOTE}ViT-B-32.pt", "Apache-2.0",
+         49.38, 35.26, 56.36),
+        ("RemoteCLIP-ViT-L-14", "ViT-L-14-quickgelu", f"{_REMOTE}ViT-L-14.pt",
+         "Apache-2.0", 50.52, 36.35, 54.68),
+        ("GeoRSCLIP-ViT-B-32", _QUICK, f"{_GEO}ViT-B-32.pt", "cc", 35.33, 26.06),
+        ("GeoRSCLIP-ViT-B-32-RET-2", _QUICK, f"{_GEO}ViT-B-32_RET-2.pt", "cc",
+         51.81, 38.87),
+        ("GeoRSCLIP-ViT-H-14", "ViT-H-14", f"{_GEO}ViT-H-14.pt", "cc", 40.38, 28.48),
+    )
+})  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import html
+import json
 import os
 import platform
 import re
@@ -17,8 +18,6 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from rsnb.errors import ParameterError
 from rsnb.files import read_json, tree_digest, write_json
@@ -43,13 +42,7 @@ def code_digest() -> str:
 
 def _plain(value: Any) -> Any:
     """Return JSON values for NumPy scalars, arrays and tuples, at any depth."""
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return value
+    return json.loads(json.dumps(value, default=lambda v: v.tolist()))
 
 
 def _hardware() -> str:
@@ -58,19 +51,15 @@ def _hardware() -> str:
         found = re.search(r"model name\s*:\s*(.+)", info.read_text("utf-8", "replace"))
         name = found.group(1) if found else name
     torch = sys.modules.get("torch")
-    gpu = torch is not None and torch.cuda.is_available()
-    extra = f", {torch.cuda.get_device_name()}" if torch is not None and gpu else ""
-    return f"{os.cpu_count()} x {name}{extra}"
+    if torch is not None and torch.cuda.is_available():
+        name += f", {torch.cuda.get_device_name()}"
+    return f"{os.cpu_count()} x {name}"
 
 
 def record(
-    name: str,
-    figures: Mapping[str, Any],
-    *,
-    command: str,
-    inputs: Mapping[str, Any] | None = None,
-    seeds: Sequence[int] = (),
-) -> Path:
+    name: str, figures: Mapping[str, Any], *, command: str,
+    inputs: Mapping[str, Any] | None = None, seeds: Sequence[int] = (),
+) -> Path:  # fmt: skip
     """Write a receipt to `book/results/<name>.json` and return its path.
 
     Args:
@@ -80,19 +69,16 @@ def record(
         inputs: digests of data and weights.
         seeds: all that were used.
     """
+    versions = {name: version(name) for name in _PACKAGES}
     facts = {
-        "name": name,
-        "command": command,
-        "figures": _plain(figures),
-        "inputs": {**_plain(inputs or {}), "code": code_digest()},
-        "seeds": list(seeds),
+        "name": name, "command": command, "figures": _plain(figures),
+        "inputs": {**_plain(inputs or {}), "code": code_digest()}, "seeds": list(seeds),
         "made": {
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
             "hardware": _hardware(),
-            "versions": {"python": platform.python_version()}
-            | {name: version(name) for name in _PACKAGES},
+            "versions": {"python": platform.python_version(), **versions},
         },
-    }
+    }  # fmt: skip
     return write_json(root() / "book" / "results" / f"{name}.json", facts)
 
 
@@ -107,8 +93,7 @@ def receipt(name: str) -> dict[str, Any]:
     if not path.is_file():
         have = ", ".join(sorted(p.stem for p in folder.glob("*.json"))) or "none"
         raise ParameterError(f"no receipt {name!r} in {folder}; there are: {have}.")
-    facts: dict[str, Any] = read_json(path)
-    return facts
+    return dict(read_json(path))
 
 
 def seed_table(names: Sequence[str]) -> list[dict[str, Any]]:
@@ -125,15 +110,13 @@ def seed_table(names: Sequence[str]) -> list[dict[str, Any]]:
             continue
         for run in runs:
             low, high = run["mR_interval"]
-            rows.append(
-                {
-                    "backbone": name.removeprefix("backbone-"), "seed": run["seed"],
-                    "mR": run["mR"], "95 %": f"{low:.1f}–{high:.1f}",
-                    **{f"{way} {k}": f"{run[f'{way}_r{k}']:.1f}"
-                       for way in ("i2t", "t2i") for k in (1, 5, 10)},
-                    "min": round(run["train_seconds"] / 60),
-                }
-            )  # fmt: skip
+            rows.append({
+                "backbone": name.removeprefix("backbone-"), "seed": run["seed"],
+                "mR": run["mR"], "95 %": f"{low:.1f}–{high:.1f}",
+                **{f"{way} {k}": f"{run[f'{way}_r{k}']:.1f}"
+                   for way in ("i2t", "t2i") for k in (1, 5, 10)},
+                "min": round(run["train_seconds"] / 60),
+            })  # fmt: skip
     return rows or [{"backbone": "none of this profile's own", "seed": "-"}]
 
 

@@ -68,16 +68,11 @@ def _execute(
     failed.parent.mkdir(parents=True, exist_ok=True)
     try:
         with _kernel_environment(which):
+            # `failed` is kept if the run fails, as what to look at
             out = papermill.execute_notebook(
-                str(nb),
-                str(failed),  # kept if the run fails, as what to look at
-                parameters=args,
-                kernel_name="python3",
-                cwd=str(root),
-                start_timeout=120,
-                execution_timeout=timeout,
-                progress_bar=True,
-            )
+                str(nb), str(failed), args, kernel_name="python3", cwd=str(root),
+                start_timeout=120, execution_timeout=timeout,
+            )  # fmt: skip
     except PapermillExecutionError as e:
         kind = ResourceError if e.ename in OUT_OF_MEMORY else CellError
         raise kind(
@@ -107,14 +102,9 @@ def _execute(
 
 
 def run(
-    root: Path,
-    which: Profile,
-    only: Sequence[str] = (),
-    settings: Mapping[str, str] | None = None,
-    *,
-    timeout: int = 0,
-    force: bool = False,
-) -> list[str]:
+    root: Path, which: Profile, only: Sequence[str] = (),
+    settings: Mapping[str, str] | None = None, *, timeout: int = 0, force: bool = False,
+) -> list[str]:  # fmt: skip
     """Run the pages whose inputs changed; return the names of those run.
 
     Pairs, parameters and data are checked for every page before the first kernel.

@@ -31,14 +31,9 @@ class Interval:
 
 
 def bootstrap_ci(
-    recall: Recall,
-    minus: Recall | None = None,
-    *,
-    metric: str = "mR",
-    n: int = 10_000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> Interval:
+    recall: Recall, minus: Recall | None = None, *,
+    metric: str = "mR", n: int = 10_000, level: float = 0.95, seed: int = 0,
+) -> Interval:  # fmt: skip
     """Return the BCa bootstrap interval of one figure of `recall.as_dict()`.
 
     Images are drawn with replacement, with all their captions (Efron 1987, bias
@@ -57,10 +52,32 @@ def bootstrap_ci(
         ParameterError: unknown metric, or `n` or `level` out of range.
         MetricError: both recalls were not measured on the same queries.
     """
+    if not 0 < level < 1:
+        raise ParameterError(f"level must lie between 0 and 1, got {level}.")
     table = _clusters(recall, metric)
     if minus is not None:
         table = _difference(recall, minus, metric)
-    return _bca(table, n, level, seed)
+    x, y, size = table
+    c = len(x)
+    rng = np.random.default_rng(seed)
+    draws = []
+    for count in _chunks(n, c):
+        pick = rng.integers(0, c, (count, c)) + c * np.arange(count)[:, None]
+        w = np.bincount(pick.ravel(), minlength=count * c).reshape(count, c)
+        total = w.astype(float) @ np.stack([x, y, size], 1)
+        draws.append(total[:, 0] / c + total[:, 1] / total[:, 2])
+    boot = np.concatenate(draws)
+    value = x.mean() + y.sum() / size.sum()
+    below = ((boot < value - 1e-9).mean() + (boot < value + 1e-9).mean()) / 2
+    z0 = ndtri(np.clip(below, 0.5 / n, 1 - 0.5 / n))
+    skew = 0.0
+    if c > 1:
+        left = (x.sum() - x) / (c - 1) + (y.sum() - y) / (size.sum() - size)
+        d = left.mean() - left
+        skew = (d**3).sum() / max(6 * (d**2).sum() ** 1.5, 1e-30)
+    z = z0 + ndtri(np.array([(1 - level) / 2, (1 + level) / 2]))
+    low, high = np.quantile(boot, ndtr(z0 + z / (1 - skew * z)))
+    return Interval(float(low), float(high), level, n)
 
 
 def paired_permutation(
@@ -143,29 +160,3 @@ def _chunks(n: int, width: int) -> Iterator[int]:
     step = max(1, 2**21 // max(width, 1))
     for lo in range(0, n, step):
         yield min(step, n - lo)
-
-
-def _bca(table: _Table, n: int, level: float, seed: int) -> Interval:
-    if not 0 < level < 1:
-        raise ParameterError(f"level must lie between 0 and 1, got {level}.")
-    x, y, size = table
-    c = len(x)
-    rng = np.random.default_rng(seed)
-    draws = []
-    for count in _chunks(n, c):
-        pick = rng.integers(0, c, (count, c)) + c * np.arange(count)[:, None]
-        w = np.bincount(pick.ravel(), minlength=count * c).reshape(count, c)
-        total = w.astype(float) @ np.stack([x, y, size], 1)
-        draws.append(total[:, 0] / c + total[:, 1] / total[:, 2])
-    boot = np.concatenate(draws)
-    value = x.mean() + y.sum() / size.sum()
-    below = ((boot < value - 1e-9).mean() + (boot < value + 1e-9).mean()) / 2
-    z0 = ndtri(np.clip(below, 0.5 / n, 1 - 0.5 / n))
-    skew = 0.0
-    if c > 1:
-        left = (x.sum() - x) / (c - 1) + (y.sum() - y) / (size.sum() - size)
-        d = left.mean() - left
-        skew = (d**3).sum() / max(6 * (d**2).sum() ** 1.5, 1e-30)
-    z = z0 + ndtri(np.array([(1 - level) / 2, (1 + level) / 2]))
-    low, high = np.quantile(boot, ndtr(z0 + z / (1 - skew * z)))
-    return Interval(float(low), float(high), level, n)
