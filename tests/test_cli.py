@@ -50,6 +50,7 @@ def test_usage_errors(argv):
         ["audit", "/no/such/folder"],
         ["fetch", "nothing"],
         ["sweep", "noise", "nosuchplan"],
+        ["sweep", "noise", "nosuchplan", "--summary"],
         ["sweep", "noise", "ucm", "--part", "3/2"],
     ],
 )

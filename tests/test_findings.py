@@ -100,7 +100,11 @@ def test_overview_and_gaps_are_rows_of_tables(book):
     clean, noisy = (np.mean([recall(s, d).mR for d in range(3)]) for s in (0.8, 0.72))
     assert ours["kept 60%"] == f"{100 * noisy / clean:.0f} %"
     clean, noisy = findings.gaps("toy", GT, ["infonce"])
-    assert (clean["ours minus"], clean["noise"], clean["points"]) == ("InfoNCE", "0%", 0)
+    assert (clean["ours minus"], clean["noise"], clean["points"]) == (
+        "InfoNCE",
+        "0%",
+        0,
+    )
     assert noisy["points"] > 20 and noisy["arms"] == 2
     assert "no receipts" in str(findings.overview("other"))
     assert "no receipts" in str(findings.gaps("other", GT))

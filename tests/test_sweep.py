@@ -64,7 +64,14 @@ def arm(method="paced", rate=0.5, draw=0, trial=0):
 
 
 def args(**given):
-    base = {"plan": "toy", "method": [], "rate": [], "draw": [], "tune": False, "part": "0/1"}
+    base = {
+        "plan": "toy",
+        "method": [],
+        "rate": [],
+        "draw": [],
+        "tune": False,
+        "part": "0/1",
+    }
     return SimpleNamespace(**{**base, **given})
 
 

@@ -244,6 +244,8 @@ def main(args: argparse.Namespace) -> int:
     if args.ship:
         print(ship(args.plan))
         return 0
+    if args.plan not in PLANS:
+        raise ParameterError(f"no plan {args.plan!r}; there are {', '.join(PLANS)}.")
     gt = load(PLANS[args.plan].data).with_pixels().where("test").gt
     figures = summary(args.plan, gt)
     command = f"python -m rsnb sweep noise {args.plan} --summary"
