@@ -49,6 +49,9 @@ def test_usage_errors(argv):
         ["build", "--root", "/"],
         ["audit", "/no/such/folder"],
         ["fetch", "nothing"],
+        ["sweep", "noise", "nosuchplan"],
+        ["sweep", "noise", "nosuchplan", "--summary"],
+        ["sweep", "noise", "ucm", "--part", "3/2"],
     ],
 )
 def test_bad_input_is_2_with_one_message(argv, capsys):

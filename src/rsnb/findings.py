@@ -115,7 +115,13 @@ def bands(
 
 
 def retention(by_rate: Mapping[float, Band]) -> dict[float, float]:
-    """Return the percent of its own clean mR that a method keeps, by rate."""
+    """Return the percent of its own clean mR that a method keeps, by rate.
+
+    Raises:
+        ParameterError: no arm at rate 0, or one whose mR is 0.
+    """
+    if 0.0 not in by_rate or by_rate[0.0].mean <= 0:
+        raise ParameterError("retention needs arms on clean captions, with an mR > 0.")
     clean = by_rate[0.0].mean
     return {r: 100 * b.mean / clean for r, b in by_rate.items() if r}
 
@@ -238,6 +244,8 @@ def main(args: argparse.Namespace) -> int:
     if args.ship:
         print(ship(args.plan))
         return 0
+    if args.plan not in PLANS:
+        raise ParameterError(f"no plan {args.plan!r}; there are {', '.join(PLANS)}.")
     gt = load(PLANS[args.plan].data).with_pixels().where("test").gt
     figures = summary(args.plan, gt)
     command = f"python -m rsnb sweep noise {args.plan} --summary"

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import argparse
 import base64
+import re
 import shutil
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -211,9 +212,27 @@ def _wise(
     return {**facts, **recall.as_dict()}
 
 
+def _known(what: str, given: Iterable[Any], there: Collection[Any]) -> None:
+    for name in given:
+        if name not in there:
+            listed = ", ".join(map(str, there))
+            raise ParameterError(f"no {what} {name!r} in the sweep, only {listed}.")
+
+
 def main(args: argparse.Namespace) -> int:
-    """Run `python -m rsnb sweep noise`; return the exit code."""
+    """Run `python -m rsnb sweep noise`; return the exit code.
+
+    Raises:
+        ParameterError: no such plan, method, rate, draw or part.
+    """
+    _known("plan", [args.plan], PLANS)
     plan = PLANS[args.plan]
+    _known("method", args.method, plan.methods)
+    _known("rate", args.rate, plan.rates)
+    _known("draw", args.draw, plan.draws)
+    part = re.fullmatch(r"(\d+)/(\d+)", args.part)
+    if not part or int(part[1]) >= int(part[2]):
+        raise ParameterError(f"--part {args.part!r} must be I/N, I from 0 to N-1.")
     names = args.method or list(plan.methods)
     if args.tune:
         todo = [arm for m in names for arm in tuning(args.plan, m)]
@@ -221,8 +240,7 @@ def main(args: argparse.Namespace) -> int:
         todo = arms(args.plan, names)
         todo = [a for a in todo if a.rate in (args.rate or plan.rates)]
         todo = [a for a in todo if a.draw in (args.draw or plan.draws)]
-    part, parts = (int(x) for x in args.part.split("/"))
-    todo = todo[part::parts]
+    todo = todo[int(part[1]) :: int(part[2])]
     data = _parts(plan)
     for i, arm in enumerate(todo):
         facts = run(arm, data)
