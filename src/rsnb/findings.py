@@ -22,7 +22,7 @@ from rsnb.files import read_json, read_verified, receipt_path, write_with_receip
 from rsnb.metrics import Recall
 from rsnb.report import record, root
 from rsnb.stats import bootstrap_ci, paired_permutation
-from rsnb.sweep import Arm, hits
+from rsnb.sweep import Arm, hits, known
 from rsnb.trials import PLANS
 
 __all__ = [
@@ -115,11 +115,7 @@ def bands(
 
 
 def retention(by_rate: Mapping[float, Band]) -> dict[float, float]:
-    """Return the percent of its own clean mR that a method keeps, by rate.
-
-    Raises:
-        ParameterError: no arm at rate 0, or one whose mR is 0.
-    """
+    """Return the percent of its own clean mR (above 0) that a method keeps, by rate."""
     if 0.0 not in by_rate or by_rate[0.0].mean <= 0:
         raise ParameterError("retention needs arms on clean captions, with an mR > 0.")
     clean = by_rate[0.0].mean
@@ -244,8 +240,7 @@ def main(args: argparse.Namespace) -> int:
     if args.ship:
         print(ship(args.plan))
         return 0
-    if args.plan not in PLANS:
-        raise ParameterError(f"no plan {args.plan!r}; there are {', '.join(PLANS)}.")
+    known("plan", [args.plan], PLANS)
     gt = load(PLANS[args.plan].data).with_pixels().where("test").gt
     figures = summary(args.plan, gt)
     command = f"python -m rsnb sweep noise {args.plan} --summary"

@@ -33,7 +33,7 @@ from rsnb.pixels import load_pixels
 from rsnb.train import fit
 from rsnb.trials import PLANS, TRIALS, TUNE_DRAW, TUNE_RATE, Plan
 
-__all__ = ["Arm", "arms", "hits", "main", "run", "tuned"]
+__all__ = ["Arm", "arms", "hits", "known", "main", "run", "tuned"]
 
 MIX = (0.25, 0.5, 0.75)  # shares of WiSE-FT, chosen on validation
 
@@ -212,7 +212,8 @@ def _wise(
     return {**facts, **recall.as_dict()}
 
 
-def _known(what: str, given: Iterable[Any], there: Collection[Any]) -> None:
+def known(what: str, given: Iterable[Any], there: Collection[Any]) -> None:
+    """Raise ParameterError for the first name that is not there."""
     for name in given:
         if name not in there:
             listed = ", ".join(map(str, there))
@@ -225,11 +226,11 @@ def main(args: argparse.Namespace) -> int:
     Raises:
         ParameterError: no such plan, method, rate, draw or part.
     """
-    _known("plan", [args.plan], PLANS)
+    known("plan", [args.plan], PLANS)
     plan = PLANS[args.plan]
-    _known("method", args.method, plan.methods)
-    _known("rate", args.rate, plan.rates)
-    _known("draw", args.draw, plan.draws)
+    known("method", args.method, plan.methods)
+    known("rate", args.rate, plan.rates)
+    known("draw", args.draw, plan.draws)
     part = re.fullmatch(r"(\d+)/(\d+)", args.part)
     if not part or int(part[1]) >= int(part[2]):
         raise ParameterError(f"--part {args.part!r} must be I/N, I from 0 to N-1.")
