@@ -128,7 +128,6 @@ def test_one_verdict_a_look(unbroken):
     np.testing.assert_array_equal(looks[0].loss, found[0].loss)
 
 
-@pytest.mark.xfail(reason="without a running mean the judge looks at stale weights")
 def test_the_judge_sees_the_model_as_it_is_without_a_running_mean():
     settings = {**PACED, "average": 0.0, "eval_every": 3}
     found = run(**settings).verdicts

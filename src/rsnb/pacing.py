@@ -61,7 +61,8 @@ class Verdict:
     """What a judge says after a look.
 
     Attributes:
-        loss: float32 (2, T), remembered panel losses i2t and t2i, log(panel) at chance.
+        loss: float32 (2, T), remembered panel losses i2t and t2i, log(panel + 1) at
+            chance.
         null: float32 (2, T), the same of one random pair a caption.
         clean: float32 (3, T), posterior that the pair is true: by i2t, t2i, and both.
         rate: estimated share of false pairs.

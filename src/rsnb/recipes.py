@@ -108,6 +108,8 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType({
 
 def held_out(images: int, count: int) -> np.ndarray:
     """Return the rows, sorted, of `count` images that a recipe with `skip` leaves."""
+    if count > images:
+        raise ParameterError(f"{count} of {images} images cannot be held out.")
     return np.sort(np.random.default_rng(0).permutation(images)[:count])
 
 

@@ -66,8 +66,9 @@ class Run:
             return None
         due = epoch // how.every + 1
         if len(self.state.looks) < due:
-            seen = rebuild(self.start, self.state.mean).eval()
-            scale = float(self.state.mean["logit_scale"].exp().clamp(max=100))
+            now = self.state.mean if self.cfg.average else self.model.state_dict()
+            seen = rebuild(self.start, now).eval()
+            scale = float(now["logit_scale"].exp().clamp(max=100))
             with torch.inference_mode(), self.precision():
                 img, txt = self.data.embed(seen, self.start.normalise)
             found = look(img.numpy(), txt.numpy(), self.pairs.gt, scale, how)
@@ -90,7 +91,7 @@ class Run:
         """Make one step and return its loss.
 
         Raises:
-            TrainingError: loss or gradient is not finite; nothing was changed.
+            TrainingError: loss or gradient is not finite; no weight was changed.
         """
         model, optim, device = self.model, self.state.optim, self.start.device
         for group in optim.param_groups:
@@ -114,8 +115,8 @@ class Run:
             raise TrainingError(
                 f"loss {value}, gradient norm {float(norm)} at epoch "
                 f"{now // self.data.steps + 1}, step {now % self.data.steps + 1}; the "
-                f"batch holds caption rows {first}, … Lower lr={self.cfg.lr}, or look "
-                "at these rows. The last saved state is untouched."
+                f"batch holds caption rows {first}, … Look at these rows, or lower "
+                f"lr={self.cfg.lr} in a new folder. The last saved state is untouched."
             )
         optim.step()
         if self.cfg.average:
