@@ -382,6 +382,11 @@ numbers = {
     "live_plain": plain.log[-1]["val_mR"],
     "zero_shot": evaluate_embeddings(emb.txt, emb.img, test.gt).mR,
 }
+for level in (0.0, 0.6, 0.8):
+    found = findings.at(cfg.sweep, level)
+    for method in ("paced", "infonce", "wise"):
+        value = found.get(method, {}).get("mR", np.nan)
+        numbers[f"{method}_{round(100 * level)}"] = value
 report.page(cfg.name, "03_train_through_noise", numbers, splits=table)
 
 # %% [markdown]
@@ -392,7 +397,15 @@ report.page(cfg.name, "03_train_through_noise", numbers, splits=table)
 #   {glue:text}`true_noise:.1f` % are false, and ranks false above true pairs
 #   with AUROC {glue:text}`auroc_last:.2f`, up from
 #   {glue:text}`auroc_first:.2f` before training.
-# - FINDINGS
+# - In the sweep, at 60 % noise, ours reaches mR {glue:text}`paced_60:.1f`;
+#   InfoNCE, tuned with as many trials, {glue:text}`infonce_60:.1f`, and averaged
+#   with its start {glue:text}`wise_60:.1f`. At 80 % it is
+#   {glue:text}`paced_80:.1f` against {glue:text}`infonce_80:.1f` and
+#   {glue:text}`wise_80:.1f`. Without noise ours has
+#   {glue:text}`paced_0:.1f`, InfoNCE {glue:text}`infonce_0:.1f`.
+# - RRSITR's published thresholds are tied to CLIP and to a batch of 100. On a
+#   small ViT they call nearly every pair noisy (Table 1), and what is left of the
+#   method is its triplet.
 #
 # ## What this does not show
 #
