@@ -70,18 +70,20 @@ def corrupt_csv(
         for t, source in zip(titles, noise.order, strict=True):
             new[t] = fields[titles[source]]
         data = b"".join(f + e for f, e in zip(new, ends, strict=True))
-        todo.append((out / name, noise, data))
-        if not force and (out / name).exists() and _content(out / name) != data:
-            found = sha256_bytes(_content(out / name))
-            off.append(f"{out / name}: sha256 {found}, not {sha256_bytes(data)}")
+        target = out / name
+        have = _content(target) if target.exists() else data
+        todo.append((target, noise, data, target.exists() and have == data))
+        if have != data and not force:
+            off.append(
+                f"{target}: sha256 {sha256_bytes(have)}, not {sha256_bytes(data)}"
+            )
     if off:
         raise DataError(
             "other content lies there; noise files are inputs and are not replaced:\n  "
             + "\n  ".join(off)
             + "\nName another folder (--out), or overwrite them with --force."
         )
-    for target, noise, data in todo:
-        have = target.exists() and _content(target) == data
+    for target, noise, data, have in todo:
         moved = int(noise.moved(captions).sum())
         false = int(noise.false(captions, gt).sum())
         if not (have and receipt_path(target).is_file()):
@@ -97,7 +99,7 @@ def corrupt_csv(
             f"captions moved, {false:,} false for their image; "
             f"content {sha256_bytes(data)[:12]}…"
         )
-    return [target for target, _, _ in todo]
+    return [target for target, *_ in todo]
 
 
 def _tenths(rate: float) -> str:
