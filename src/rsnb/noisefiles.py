@@ -70,34 +70,34 @@ def corrupt_csv(
         for t, source in zip(titles, noise.order, strict=True):
             new[t] = fields[titles[source]]
         data = b"".join(f + e for f, e in zip(new, ends, strict=True))
-        todo.append((out / name, noise, data))
-        if not force and (out / name).exists() and _content(out / name) != data:
-            found = sha256_bytes(_content(out / name))
-            off.append(f"{out / name}: sha256 {found}, not {sha256_bytes(data)}")
+        target, want = out / name, sha256_bytes(data)
+        have = _content(target) if target.exists() else data
+        todo.append((target, noise, data, target.exists() and have == data))
+        if have != data and not force:
+            off.append(f"{target}: sha256 {sha256_bytes(have)}, not {want}")
     if off:
         raise DataError(
             "other content lies there; noise files are inputs and are not replaced:\n  "
             + "\n  ".join(off)
             + "\nName another folder (--out), or overwrite them with --force."
         )
-    for target, noise, data in todo:
-        have = target.exists() and _content(target) == data
+    for target, noise, data, same in todo:
         moved = int(noise.moved(captions).sum())
         false = int(noise.false(captions, gt).sum())
-        if not (have and receipt_path(target).is_file()):
+        if not (same and receipt_path(target).is_file()):
             packed = gzip.compress(data, mtime=0) if target.suffix == ".gz" else data
             write_with_receipt(
-                target, target.read_bytes() if have else packed,
+                target, target.read_bytes() if same else packed,
                 content=sha256_bytes(data), clean=sha256_bytes(clean), rows=len(gt),
                 protocol=noise.protocol, rate=noise.rate, seed=noise.seed,
                 stream=list(rates), moved=moved, false=false, order=noise.sha256,
             )  # fmt: skip
         print(
-            f"{target.name}{' (as it was)' if have else ''}: {moved:,} of {len(gt):,} "
+            f"{target.name}{' (as it was)' if same else ''}: {moved:,} of {len(gt):,} "
             f"captions moved, {false:,} false for their image; "
             f"content {sha256_bytes(data)[:12]}…"
         )
-    return [target for target, _, _ in todo]
+    return [target for target, *_ in todo]
 
 
 def _tenths(rate: float) -> str:

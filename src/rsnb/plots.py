@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
@@ -29,7 +30,8 @@ FULL, HALF = (6.5, 3.2), (3.2, 2.6)  # inches
 #: Okabe and Ito's colours, told apart with every common kind of colour vision.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKS = "osD^vP"  # a second cue beside colour
-STYLE: Mapping[str, Any] = MappingProxyType({
+# Any: matplotlib's stubs name every key of rcParams in the type.
+STYLE: Mapping[Any, Any] = MappingProxyType({
     "axes.axisbelow": True, "axes.grid": True, "axes.spines.right": False,
     "axes.spines.top": False, "axes.titlesize": 9, "axes.labelsize": 9, "font.size": 9,
     "font.family": "DejaVu Sans", "grid.color": "#dddddd", "grid.linewidth": 0.6,
@@ -47,10 +49,9 @@ class Figure(_Figure):
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         out = io.BytesIO()
         kind, meta = ("png", "Software") if self.raster else ("svg", "Date")
-        with rc_context(_style()):
-            self.savefig(
-                out, format=kind, dpi=110, bbox_inches="tight", metadata={meta: None}
-            )
+        how: Any = {"dpi": 110, "bbox_inches": "tight", "metadata": {meta: None}}
+        with rc_context(dict(STYLE)):
+            self.savefig(out, format=kind, **how)
         if not self.raster:
             return {"image/svg+xml": out.getvalue().decode()}
         small = io.BytesIO()  # 256 colours: a third of the bytes
@@ -58,13 +59,13 @@ class Figure(_Figure):
         return {"image/png": small.getvalue()}
 
 
-def _style() -> Any:  # matplotlib's stubs name every key of rcParams in the type
-    return dict(STYLE)
-
-
-def _figure(size: tuple[float, float], rows: int = 1, columns: int = 1) -> Any:
-    fig = Figure(figsize=size, layout="constrained")
-    return fig, fig.subplots(rows, columns, squeeze=False)
+@contextmanager
+def _figure(
+    size: tuple[float, float], rows: int = 1, columns: int = 1
+) -> Iterator[tuple[Any, Any]]:
+    with rc_context(dict(STYLE)):
+        fig = Figure(figsize=size, layout="constrained")
+        yield fig, fig.subplots(rows, columns, squeeze=False)
 
 
 def curves(
@@ -76,8 +77,7 @@ def curves(
 
     `ylabels` holds one label a panel, or one for all, which then share a scale.
     """
-    with rc_context(_style()):
-        fig, axes = _figure(FULL if len(panels) > 1 else HALF, 1, len(panels))
+    with _figure(FULL if len(panels) > 1 else HALF, 1, len(panels)) as (fig, axes):
         for i, (title, (x, lines)) in enumerate(panels.items()):
             ax = axes[0, i]
             for k, (label, y) in enumerate(lines.items()):
@@ -100,8 +100,7 @@ def bands(
     ylabel: str,
 ) -> Figure:
     """Return label → x → (mean, low, high) as lines, each over its band."""
-    with rc_context(_style()):
-        fig, axes = _figure(FULL)
+    with _figure(FULL) as (fig, axes):
         ax = axes[0, 0]
         for k, (label, points) in enumerate(lines.items()):
             x = sorted(points)
@@ -125,8 +124,7 @@ def histograms(
         [np.asarray(v) for row in panels.values() for v in row.values()]
     )
     bins = np.linspace(values.min(), np.quantile(values, 0.999), 41)
-    with rc_context(_style()):
-        fig, axes = _figure(FULL, 1, len(panels))
+    with _figure(FULL, 1, len(panels)) as (fig, axes):
         for ax, (title, row) in zip(axes[0], panels.items(), strict=True):
             for k, (label, v) in enumerate(row.items()):
                 how: Any = {"density": True, "color": PALETTE[k % 6]}
@@ -147,9 +145,8 @@ def bars(
     """Return horizontal bars: group → (label → value), the value written at its bar."""
     labels = list(dict.fromkeys(k for row in values.values() for k in row))
     step = 0.8 / len(labels)
-    with rc_context(_style()):
-        height = max(1.6, 0.6 + 0.24 * len(values) * len(labels))
-        fig, axes = _figure((FULL[0], height))
+    height = max(1.6, 0.6 + 0.24 * len(values) * len(labels))
+    with _figure((FULL[0], height)) as (fig, axes):
         ax = axes[0, 0]
         for k, label in enumerate(labels):
             at = [i + k * step for i, row in enumerate(values.values()) if label in row]
@@ -186,9 +183,8 @@ def strip(
         )
     rows = -(-len(images) // columns)
     side = FULL[0] / columns
-    with rc_context(_style()):
-        height = rows * (side + 0.22 * bool(titles))
-        fig, axes = _figure((FULL[0], height), rows, columns)
+    height = rows * (side + 0.22 * bool(titles))
+    with _figure((FULL[0], height), rows, columns) as (fig, axes):
         fig.raster = True
         for ax in axes.flat:
             ax.set_axis_off()

@@ -11,7 +11,7 @@ import os
 import re
 import unicodedata
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -26,12 +26,6 @@ SPLITS = {s: s for s in ("train", "val", "test", "all")}
 SPLITS |= {"valid": "val", "validation": "val", "dev": "val", "restval": "train"}
 # Bidi controls and zero-width characters: invisible, and they reorder a page's text.
 HIDDEN = re.compile("[\u061c\u200b-\u200f\u2060\u202a-\u202e\u2066-\u2069\ufeff]")
-
-
-def _all(items: Iterable[Any], *keys: str) -> bool:
-    """Tell whether the first item is a dict with all `keys`."""
-    first = next(iter(items), None)
-    return isinstance(first, dict) and all(k in first for k in keys)
 
 
 def _sniff(path: Path) -> tuple[str, Any]:
@@ -52,16 +46,17 @@ def _sniff(path: Path) -> tuple[str, Any]:
             if ".jsonl" in path.name or '"captions"' in first:
                 return "captions.jsonl", text
             raise
-        if isinstance(doc, dict):
-            if isinstance(doc.get("images"), list):
+        match doc:
+            case {"images": list()}:
                 return "Karpathy JSON", doc
-            if "image" in doc and "captions" in doc:
+            case {"image": _, "captions": _}:
                 return "captions.jsonl", text
-            nwpu = doc and all(isinstance(v, list) for v in doc.values())
-            if nwpu and any(_all(v, "filename", "raw") for v in doc.values()):
-                return "NWPU JSON", doc
-        elif isinstance(doc, list) and _all(doc, "image", "caption"):
-            return "HarMA JSON", doc
+            case [{"image": _, "caption": _}, *_]:
+                return "HarMA JSON", doc
+            case dict() if all(isinstance(v, list) for v in doc.values()):
+                firsts = [v[0] for v in doc.values() if v and isinstance(v[0], dict)]
+                if any({"filename", "raw"} <= e.keys() for e in firsts):
+                    return "NWPU JSON", doc
         return "", None
     columns = re.split(r"[,\t]", first.strip("\r"))
     if {"filename", "title"} <= {c.strip().strip('"') for c in columns}:
