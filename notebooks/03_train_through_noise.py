@@ -87,7 +87,7 @@ device = "cpu"  # cuda where there is a GPU
 # noisy files byte for byte. Only training captions move; validation and test
 # stay clean.
 
-# %%
+# %% tags=["nbval-check-output"]
 cfg = profiles.get(profile)
 pairs = cfg.load().with_pixels()
 train, val = pairs.where("train"), pairs.where("val")
@@ -96,6 +96,7 @@ part = train.subset(np.sort(rng.permutation(len(train))[:n_images]))
 moved = noise.draw(part, rate, seed=seed)
 false = moved.false(part.captions, part.gt)
 noisy = moved.apply(part)
+print(f"{false.sum():,} of {len(false):,} captions are now false")
 
 # %%
 rows = rng.choice(np.flatnonzero(false), 3, replace=False)
