@@ -35,6 +35,7 @@ __all__ = [
 NAMES: Mapping[str, str] = MappingProxyType(
     {
         "paced": "ours", "infonce": "InfoNCE", "wise": "InfoNCE + WiSE-FT",
+        "infonce-fast": "InfoNCE, rate 1e-3",
         "rrsitr": "RRSITR", "cream": "soft labels (CREAM)",
         "rcl": "negatives only (RCL)", "ncr": "NCR", "triplet": "hardest triplet",
     }

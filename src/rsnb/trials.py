@@ -90,6 +90,8 @@ TRIALS: Mapping[str, Trials] = MappingProxyType(
             *_grid([Credible()], (3e-4, 1e-3)),
             *_grid([Credible(_SAMPLED)], (1e-3, 5e-4)),
         ),
+        # What InfoNCE does on clean data at a rate that noise would punish.
+        "infonce-fast": _one(InfoNCE()),
         # The terms of `Paced`, one changed at a time, at its tuned rate.
         "all terms": _one(Paced()),
         "no pace": _one(Paced(start=1e9, end=1e9)),
@@ -117,7 +119,7 @@ def _each(*methods: str) -> dict[str, int]:
     return dict.fromkeys(methods, 1)
 
 
-_RIVALS = {"triplet": 1, "rcl": 1, "ncr": 1, "cream": 1}
+_RIVALS = {"infonce-fast": 1, "triplet": 1, "rcl": 1, "ncr": 1, "cream": 1}
 PLANS: Mapping[str, Plan] = MappingProxyType(
     {
         "world-rn": Plan(
