@@ -36,7 +36,7 @@ NAMES: Mapping[str, str] = MappingProxyType(
     {
         "paced": "ours", "infonce": "InfoNCE", "wise": "InfoNCE + WiSE-FT",
         "infonce-fast": "InfoNCE, rate 1e-3",
-        "rrsitr": "RRSITR", "cream": "soft labels (CREAM)",
+        "rrsitr": "RRSITR", "scaled": "RRSITR, global, scaled", "cream": "soft labels (CREAM)",
         "rcl": "negatives only (RCL)", "ncr": "NCR", "triplet": "hardest triplet",
     }
 )  # fmt: skip

@@ -90,6 +90,12 @@ TRIALS: Mapping[str, Trials] = MappingProxyType(
             *_grid([Credible()], (3e-4, 1e-3)),
             *_grid([Credible(_SAMPLED)], (1e-3, 5e-4)),
         ),
+        # The published rule with its thresholds in units of chance, without the local
+        # term: any backbone, any batch.
+        "scaled": (
+            *_grid([_LITERAL], (1e-4, 2e-4), batch_size=100),
+            *_grid([replace(_LITERAL, margin="fixed")], (2e-4, 4e-4), batch_size=100),
+        ),
         # What InfoNCE does on clean data at a rate that noise would punish.
         "infonce-fast": _one(InfoNCE()),
         # The terms of `Paced`, one changed at a time, at its tuned rate.
@@ -119,7 +125,7 @@ def _each(*methods: str) -> dict[str, int]:
     return dict.fromkeys(methods, 1)
 
 
-_RIVALS = {"infonce-fast": 1, "triplet": 1, "rcl": 1, "ncr": 1, "cream": 1}
+_RIVALS = {"scaled": 2, "infonce-fast": 1, "triplet": 1, "rcl": 1, "ncr": 1, "cream": 1}
 PLANS: Mapping[str, Plan] = MappingProxyType(
     {
         "world-rn": Plan(
