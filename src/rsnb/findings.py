@@ -36,8 +36,9 @@ NAMES: Mapping[str, str] = MappingProxyType(
     {
         "paced": "ours", "infonce": "InfoNCE", "wise": "InfoNCE + WiSE-FT",
         "infonce-fast": "InfoNCE, rate 1e-3",
-        "rrsitr": "RRSITR", "scaled": "RRSITR, global, scaled", "cream": "soft labels (CREAM)",
-        "rcl": "negatives only (RCL)", "ncr": "NCR", "triplet": "hardest triplet",
+        "rrsitr": "RRSITR", "scaled": "RRSITR, global, scaled",
+        "cream": "soft labels (CREAM)", "rcl": "negatives only (RCL)",
+        "ncr": "NCR", "triplet": "hardest triplet",
     }
 )  # fmt: skip
 
