@@ -111,6 +111,7 @@ TRIALS: Mapping[str, Trials] = MappingProxyType(
         # and one suspect at a time.
         "literal": _one(_LITERAL, 3e-4, 100),
         "lower rate": _one(_LITERAL, 1e-4, 100),
+        "higher rate": _one(_LITERAL, 1e-3, 100),
         "fixed margin": _one(replace(_LITERAL, margin="fixed"), 3e-4, 100),
         "margin .2": _one(replace(_LITERAL, sigma=0.2), 3e-4, 100),
         "no triplet": _one(replace(_LITERAL, margin="none"), 3e-4, 100),
@@ -163,6 +164,7 @@ PLANS: Mapping[str, Plan] = MappingProxyType(
             methods=_each(
                 "literal",
                 "lower rate",
+                "higher rate",
                 "fixed margin",
                 "margin .2",
                 "no triplet",
