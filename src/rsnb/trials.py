@@ -112,6 +112,10 @@ TRIALS: Mapping[str, Trials] = MappingProxyType(
         "literal": _one(_LITERAL, 3e-4, 100),
         "lower rate": _one(_LITERAL, 1e-4, 100),
         "higher rate": _one(_LITERAL, 1e-3, 100),
+        "higher rate no triplet": _one(replace(_LITERAL, margin="none"), 1e-3, 100),
+        "higher rate margin .2": _one(
+            replace(_LITERAL, sigma=0.2, margin="fixed"), 1e-3, 100
+        ),
         "fixed margin": _one(replace(_LITERAL, margin="fixed"), 3e-4, 100),
         "margin .2": _one(replace(_LITERAL, sigma=0.2), 3e-4, 100),
         "no triplet": _one(replace(_LITERAL, margin="none"), 3e-4, 100),
@@ -165,6 +169,8 @@ PLANS: Mapping[str, Plan] = MappingProxyType(
                 "literal",
                 "lower rate",
                 "higher rate",
+                "higher rate no triplet",
+                "higher rate margin .2",
                 "fixed margin",
                 "margin .2",
                 "no triplet",
