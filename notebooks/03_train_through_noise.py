@@ -363,7 +363,10 @@ plots.bars(values, "mR on test (%)") if values else none
 #
 # RRSITR's margin starts at 0.6 and *grows* where the wrong partner is closer
 # than the given one, which is exactly where the pair is likely false. A margin
-# of 0.2, or one that does not grow, gives most of the loss back.
+# of 0.2, or one that does not grow, gives most of the loss back. With a higher
+# learning rate the rule collapses. The same rate without the triplet, or with a
+# fixed margin of 0.2, does not: the cause is a large margin on hard negatives of
+# false pairs, and the rate decides whether it is fatal. Thresholds matter less.
 #
 # ## Another architecture, and real images
 #
