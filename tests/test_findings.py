@@ -94,7 +94,7 @@ def test_arms_in_common_or_an_error(book):
 
 def test_overview_and_gaps_are_rows_of_tables(book):
     ours, rival, wise = findings.overview("toy", "other")
-    assert list(ours) == ["plan", "method", "0%", "60%", "kept 60%", "arms"]
+    assert list(ours) == ["plan", "method", "0%", "60%", "kept 60%", "starts", "arms"]
     assert (ours["method"], ours["arms"], rival["arms"]) == ("ours", 6, 4)
     assert wise["method"] == "InfoNCE + WiSE-FT"
     clean, noisy = (np.mean([recall(s, d).mR for d in range(3)]) for s in (0.8, 0.72))

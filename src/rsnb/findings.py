@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -178,39 +179,42 @@ def overview(*plans: str) -> list[dict[str, Any]]:
     """Return one row a plan and method: mean mR by rate, and what is kept of it."""
     out = []
     for plan in plans:
-        table = bands(read(plan))
+        rows = read(plan)
+        table = bands(rows)
         for method in (m for m in NAMES if m in table):
             by = table[method]
             kept = retention(by) if 0.0 in by else {}
             row: dict[str, Any] = {"plan": plan, "method": NAMES[method]}
             row |= {f"{r:.0%}": round(b.mean, 1) for r, b in by.items()}
             row |= {f"kept {r:.0%}": f"{v:.0f} %" for r, v in kept.items() if r > 0.5}
-            out.append({**row, "arms": sum(b.n for b in by.values())})
+            starts = {r["start"] for r in rows if r["method"] == method}
+            row |= {"starts": len(starts), "arms": sum(b.n for b in by.values())}
+            out.append(row)
     return out or [{"plan": "no receipts in this copy"}]
 
 
 def gaps(
-    plan: str, gt: np.ndarray, rivals: Sequence[str] = ("infonce", "wise")
+    plan: str, gt: np.ndarray, rivals: Sequence[str] = tuple(NAMES)
 ) -> list[dict[str, Any]]:
     """Return one row a rival and rate: ours minus it, interval, p, arms."""
     rows = read(plan)
     table, out = bands(rows), []
-    for method in rivals:
-        for rate in table.get(method, {}):
-            if rate in table.get("paced", {}):
-                g = gap(rows, "paced", method, rate, gt)
-                out.append(
-                    {"ours minus": NAMES.get(method, method), "noise": f"{rate:.0%}",
-                     "points": g.mR, "95 %": f"{g.low:.1f} to {g.high:.1f}",
-                     "p": f"{g.p:.4f}", "arms": g.n}
-                )  # fmt: skip
+    both = [(m, r) for m in rivals if m != "paced" for r in table.get(m, {})]
+    for method, rate in both:
+        with suppress(ParameterError):  # no arm in common yet
+            g = gap(rows, "paced", method, rate, gt)
+            out.append(
+                {"ours minus": NAMES.get(method, method), "noise": f"{rate:.0%}",
+                 "points": g.mR, "95 %": f"{g.low:.1f} to {g.high:.1f}",
+                 "p": f"{g.p:.4f}", "arms": g.n}
+            )  # fmt: skip
     return out or [{"ours minus": "no receipts in this copy"}]
 
 
 def summary(plan: str, gt: np.ndarray) -> dict[str, Any]:
     """Return all that the receipts of a plan say, JSON-able."""
     table, last = bands(read(plan)), bands(read(plan), "last_mR")
-    out: dict[str, Any] = {"gaps": gaps(plan, gt, [m for m in table if m != "paced"])}
+    out: dict[str, Any] = {"gaps": gaps(plan, gt, list(table))}
     for m, by in table.items():
         out[m] = {f"{r:.0%}": vars(b) for r, b in by.items()}
         for r, b in last.get(m, {}).items():
@@ -220,21 +224,16 @@ def summary(plan: str, gt: np.ndarray) -> dict[str, Any]:
 
 
 def ship(plan: str, method: str = "paced", rate: float = 0.6) -> Path:
-    """Copy the method's best weights (by validation) into the package; return them.
-
-    They load as `backbones.load("<plan>-robust")`.
-    """
+    """Copy the best weights, by validation, into the package as `<plan>-robust`."""
     rows = [r for r in read(plan) if r["method"] == method and r["rate"] == rate]
-    if not rows:
+    best = max(rows, key=lambda r: r["val_mR"], default=None)
+    if best is None:
         raise ParameterError(f"{plan} has no {method} arm at {rate:.0%}; run it first.")
-    best = max(rows, key=lambda r: r["val_mR"])
     arm = Arm(plan, method, best["start"], rate, best["draw"], 0)
     facts = {k: v for k, v in best.items() if k != "hits"}
-    known = read_json(receipt_path(arm.weights))
+    entry = read_json(receipt_path(arm.weights))["entry"]
     to = WEIGHTS / f"{plan}-robust.safetensors"
-    return write_with_receipt(
-        to, read_verified(arm.weights), entry=known["entry"], arm=facts
-    )
+    return write_with_receipt(to, read_verified(arm.weights), entry=entry, arm=facts)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -244,7 +243,6 @@ def main(args: argparse.Namespace) -> int:
         return 0
     known("plan", [args.plan], PLANS)
     gt = load(PLANS[args.plan].data).with_pixels().where("test").gt
-    figures = summary(args.plan, gt)
     command = f"python -m rsnb sweep noise {args.plan} --summary"
-    print(record(f"noise-{args.plan}", figures, command=command))
+    print(record(f"noise-{args.plan}", summary(args.plan, gt), command=command))
     return 0
