@@ -77,15 +77,16 @@ class Run:
 
     def encode(self, pixels: Tensor, ids: Tensor) -> tuple[Tensor, ...]:
         """Return unit embeddings of images and captions, and tokens if wanted."""
-        if not self.method.tokens:
-            with self.precision():
-                img, txt = self.model.encode_image(pixels), self.model.encode_text(ids)
-            return F.normalize(img.float(), dim=-1), F.normalize(txt.float(), dim=-1)
+        tokens: tuple[Tensor, ...] = ()
         with self.precision():
-            img, patches = local.image_tokens(self.model, pixels)
-            txt, words = local.text_tokens(self.model, ids)
+            if self.method.tokens:
+                img, patches = local.image_tokens(self.model, pixels)
+                txt, words = local.text_tokens(self.model, ids)
+                tokens = patches, words
+            else:
+                img, txt = self.model.encode_image(pixels), self.model.encode_text(ids)
         img, txt = F.normalize(img.float(), dim=-1), F.normalize(txt.float(), dim=-1)
-        return img, txt, patches, words
+        return img, txt, *tokens
 
     def step(self, batch: Batch, clean: np.ndarray | None, now: int) -> float:
         """Make one step and return its loss.
