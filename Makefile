@@ -15,7 +15,7 @@ $(STAMP):
 	  echo "rsnb needs Python 3.11 or newer. Remove $(VENV), then: make PYTHON=python3.12"; \
 	  exit 2; }
 	@echo "Installing the lock into $(VENV): a few minutes, once."
-	$(PY) -m pip install --quiet --require-hashes -r requirements.lock
+	$(PY) -m pip install --quiet --no-deps --require-hashes -r requirements.lock
 	$(PY) -m pip install --quiet --no-build-isolation --no-deps -e .
 	@rm -f $(VENV)/.rsnb-* && touch $@
 
