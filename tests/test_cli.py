@@ -31,6 +31,8 @@ def test_module_runs_and_states_its_version():
         ["run", "02"],
         ["audit"],
         ["run", "--timeout", "x"],
+        ["describe", "world"],
+        ["describe", "world", "--out", "x.jsonl", "--prompt", "poem"],
     ],
 )
 def test_usage_errors(argv):
@@ -49,6 +51,8 @@ def test_usage_errors(argv):
         ["build", "--root", "/"],
         ["audit", "/no/such/folder"],
         ["fetch", "nothing"],
+        ["describe", "nowhere", "--out", "x.jsonl"],
+        ["describe", "world", "--split", "tset", "--out", "x.jsonl"],
         ["sweep", "noise", "nosuchplan"],
         ["sweep", "noise", "nosuchplan", "--summary"],
         ["sweep", "noise", "ucm", "--part", "3/2"],

@@ -24,10 +24,10 @@ FLOORS = [
     "vectors recall metrics stats",
     "checkpoints backbones pixels embed index records parsing captionfile",
     "augment pacing losses methods local rrsitr averaging batches runstate steps train",
-    "captioners t2t captions smallvlm",
+    "prompts vlm endpoint captioners textspace t2t captions smallvlm lessons",
     "duplicates evidence",
     "report plots",
-    "recipes assets facts audit review trials sweep findings",
+    "recipes smallcaptioners assets facts audit review trials sweep findings",
     "profiles pages runner book",
     "cli __main__",
 ]

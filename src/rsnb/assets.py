@@ -1,6 +1,6 @@
-"""Train, ship, check and measure our own backbones: `python -m rsnb assets`.
+"""Train, ship, check and measure our own models: `python -m rsnb assets`.
 
-Explained in notebook 02 and `book/how_to_run.md`.
+Explained in notebooks 02 and 04 and `book/how_to_run.md`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from rsnb import backbones, recipes
+from rsnb import backbones, recipes, smallcaptioners
 from rsnb.backbones import Backbone
 from rsnb.data import load as load_data
 from rsnb.embed import embed
@@ -125,11 +125,14 @@ def measure(name: str, seeds: list[int], split: str = "test") -> dict[str, Any]:
 
 
 def check() -> list[str]:
-    """Load every shipped backbone, digest and probe checked; return their names."""
+    """Load all that is shipped, digests and probes checked; return the names."""
     shipped = sorted(p.stem for p in WEIGHTS.glob("*.safetensors"))
     for name in shipped:
         backbones.load(name)
-    return shipped
+    small = [name for name, c in smallcaptioners.COURSES.items() if c.shipped]
+    for name in small:
+        smallcaptioners.captioner(name)
+    return shipped + small
 
 
 def main(argv: Sequence[str]) -> int:
@@ -144,11 +147,18 @@ def main(argv: Sequence[str]) -> int:
     if args.check:
         print("\n".join(f"{name}: ok" for name in check()))
         return 0
-    names = args.names or [n for n, r in recipes.RECIPES.items() if r.shipped]
+    shipped = [n for n, r in recipes.RECIPES.items() if r.shipped]
+    shipped += [n for n, c in smallcaptioners.COURSES.items() if c.shipped]
+    names = args.names or shipped
+    for name in names:  # a typo stops before the first minute of training
+        if name not in smallcaptioners.COURSES:
+            recipes.get(name)
     for name in names:
-        recipes.get(name)  # a typo stops before the first minute of training
-    for name in names:
-        if args.measure:
+        if name in smallcaptioners.COURSES:
+            place = smallcaptioners.folder(name)
+            if args.force or not (place / "model.safetensors").is_file():
+                print(f"{name}: trained, {smallcaptioners.make(name)}")
+        elif args.measure:
             figures = measure(name, args.seeds)
             print(f"{name}: mR {figures['mR_mean']} over seeds {args.seeds}")
         elif args.force or not _path(name, None).is_file():

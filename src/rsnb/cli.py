@@ -1,4 +1,4 @@
-"""`python -m rsnb`: pages, the book, audits, noise, fetched data, shipped weights.
+"""`python -m rsnb`: pages, the book, audits, captions, noise, data, weights.
 
 Explained in `book/how_to_run.md`. Exit codes: 0 all well, 1 a cell or the build failed,
 2 bad input or parameters, 3 memory, time or disk ran out.
@@ -99,6 +99,10 @@ def _dispatch(args: argparse.Namespace, rest: list[str]) -> int:
 
             tell = args.summary or args.ship
             return findings.main(args) if tell else sweep.main(args)
+        case "describe":
+            from rsnb import smallcaptioners
+
+            smallcaptioners.run(args)
         case "assets":
             from rsnb import assets
 
@@ -157,6 +161,23 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--rate", action="append", type=float, default=[])
     sweep.add_argument("--draw", action="append", type=int, default=[])
     sweep.add_argument("--part", default="0/1", metavar="I/N", help="for N processes")
+
+    tell = commands.add_parser("describe", help="have every image described in words")
+    tell.add_argument("data", help="name or path, as for rsnb.data.load")
+    tell.add_argument("--split", default="", help="only this one")
+    tell.add_argument(
+        "--captioner",
+        default="world-vlm",
+        metavar="WHO",
+        help="name, hub name, folder, file of captions, or server URL",
+    )
+    tell.add_argument("--model", default="", help="its name on the server")
+    tell.add_argument("--key-env", default="", help="variable that holds the key")
+    tell.add_argument("--prompt", default="", choices=["", "rsrt", "world"])
+    tell.add_argument("--out", type=Path, required=True, help="JSONL; continued")
+    tell.add_argument("--device", default="cpu")
+    tell.add_argument("--batch", type=int, default=32, help="images at once")
+    tell.add_argument("--lenient", action="store_true", help="leave faulty rows out")
 
     commands.add_parser("assets", add_help=False, help="train and check the weights")
     return top

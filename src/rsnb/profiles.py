@@ -35,6 +35,7 @@ class Profile:
         start: a backbone that does not know the training captions, to fine-tune under
             noise; "" for `backbone` itself.
         start_vit: likewise with patch tokens; "" for none.
+        captioner: name for `rsnb.smallcaptioners.captioner`, or of a model on the hub.
         sweep: plan of the noise sweep whose receipts belong to this data; "" for none.
         query: a sentence to search with on the first page.
         sisters: other data sets that may share images or captions with it.
@@ -49,6 +50,7 @@ class Profile:
     transformer: str = ""
     start: str = ""
     start_vit: str = ""
+    captioner: str = "Qwen/Qwen2.5-VL-3B-Instruct"
     sweep: str = ""
     query: str = "aircraft waiting beside a terminal"
     sisters: tuple[str, ...] = ()
@@ -97,16 +99,18 @@ PROFILES: Mapping[str, Profile] = MappingProxyType({p.name: p for p in (
         "world", "world", "world-rn", oracle=True, download="nothing",
         query="an airport with four white planes in a row", transformer="world-vit",
         start="source-rn-0", start_vit="source-vit-0", sweep="world-rn",
+        captioner="world-vlm",
         receipts=("backbone-world-rn", "backbone-world-vit"),
     ),
     Profile(
         "ucm", "ucm", "ucm-rn", query="several planes on the tarmac",
         start="rsicd-rest", sweep="ucm", receipts=("backbone-ucm-rn",),
+        captioner="real-vlm",
         download="needs UCM in RSNB_DATA",
     ),
     Profile(
         "rsicd", "rsicd", "rsicd-rn", sisters=("rsitmd",), start="rsicd-rest",
-        sweep="rsicd", receipts=("backbone-rsicd-rn",),
+        sweep="rsicd", receipts=("backbone-rsicd-rn",), captioner="real-vlm",
         download="526 MB (`python -m rsnb fetch rsicd`), or RSICD in RSNB_DATA",
     ),
     Profile("rsitmd", "rsitmd", sisters=("rsicd",), download=f"{_CLIP} RSITMD{_HERE}"),

@@ -23,10 +23,11 @@ from rsnb.pacing import Verdict, judge, look
 from rsnb.pairs import Pairs
 from rsnb.runstate import RunState
 
-__all__ = ["Run", "lr_at"]
+__all__ = ["Run", "fast_bf16", "lr_at"]
 
 
-def _fast_bf16(device: torch.device) -> bool:
+def fast_bf16(device: torch.device) -> bool:
+    """Return whether bfloat16 pays on this processor."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     return bool(torch.cpu._is_avx512_bf16_supported())
@@ -51,7 +52,7 @@ class Run:
         self.model: Any = rebuild(start)
         self.data = Batches(start, pairs, pixels, cfg)
         self.state = RunState(self.model, cfg)
-        self.bf16 = cfg.bf16 and _fast_bf16(start.device)
+        self.bf16 = cfg.bf16 and fast_bf16(start.device)
         self.total = cfg.epochs * self.data.steps
 
     def precision(self) -> Any:

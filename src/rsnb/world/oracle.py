@@ -2,22 +2,39 @@
 
 Everything else in `rsnb` sees pictures and sentences. Use this module to ask how well
 any method could do (`ceiling`) or whether a caption is true of another image
-(`consistent`), never to train. Explained in notebook 00.
+(`consistent`), what a perfect captioner would write (`records`), or what an independent
+person would ask (`queries`); never to train. Explained in notebooks 00 and 04.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 
 import numpy as np
 
+from rsnb.world import annotate
 from rsnb.world.describe import Caption, Fact, describe
 from rsnb.world.scene import SPLITS, Scene, known, sample
-from rsnb.world.tables import GROUPS, INF, OPPOSITE
+from rsnb.world.tables import (
+    CONTEXTS,
+    DIGITS,
+    GROUNDS,
+    GROUPS,
+    INF,
+    LAYOUT,
+    NOUNS,
+    OPPOSITE,
+    SIZES,
+    SMALL,
+)  # fmt: skip
 
-__all__ = ["Scene", "ceiling", "consistent", "facts", "scene", "truth"]
+__all__ = [
+    "Scene", "agreement", "ceiling", "consistent", "facts", "mixed", "queries",
+    "records", "scene", "truth",
+]  # fmt: skip
 
 # a class that is itself what a context band or a small object would be
 _IS_CONTEXT = {
@@ -43,6 +60,84 @@ def _split(split: str) -> tuple[tuple[Scene, tuple[Caption, ...]], ...]:
 def facts(image_id: str) -> list[tuple[Fact, ...]]:
     """Return the facts of an image's five captions, in caption order."""
     return [c.facts for c in describe(scene(image_id))]
+
+
+def records(ids: Sequence[str]) -> list[list[dict[str, str]]]:
+    """Return the five variants that a perfect captioner would write of each image."""
+    return [annotate.variants(scene(i)) for i in ids]
+
+
+def queries(ids: Sequence[str]) -> list[str]:
+    """Return one rich query for each image, by a writer who sees the scene."""
+    return [annotate.query(scene(i)) for i in ids]
+
+
+def mixed(
+    subject: Sequence[Sequence[Mapping[str, str]]],
+    around: Sequence[Sequence[Mapping[str, str]]],
+) -> list[list[str]]:
+    """Return texts with `one_sentence` of one writer and `feature` of another."""
+    return [
+        [f"{p['one_sentence']}, {q['feature']}" for p, q in zip(a, b, strict=False)]
+        for a, b in zip(subject, around, strict=True)
+    ]
+
+
+def agreement(
+    said: Sequence[Sequence[Mapping[str, str]]], ids: Sequence[str]
+) -> dict[str, float]:
+    """Return how often a captioner is right, by kind of fact, in percent of the images.
+
+    An image counts as right if the words of that kind in its first variant are those of
+    the true one, each as often; one without variants is wrong.
+    """
+    right = dict.fromkeys(_WORDS, 0)
+    for own, true in zip(said, records(ids), strict=True):
+        for kind, (field, pattern) in _WORDS.items():
+            texts = [v[0][field] if v else "" for v in (own, true)]
+            seen, real = (sorted(pattern.findall(t)) for t in texts)
+            right[kind] += bool(own) and seen == real
+    return {kind: 100 * n / max(1, len(ids)) for kind, n in right.items()}
+
+
+def _pattern(*words: str) -> re.Pattern[str]:
+    longest = sorted({w for w in words if w}, key=len, reverse=True)
+    return re.compile(rf"\b({'|'.join(map(re.escape, longest))})\b")
+
+
+def _first(row: str) -> list[str]:
+    """Return the forms of the first option of a row, as the first variant has them."""
+    return row.split("; ")[0].split(", ")[0].strip("=<>").split("/")
+
+
+_MAIN, _AROUND = "one_sentence", "feature"
+_COLOURS = _pattern(*"white gray red blue brown green yellow orange black".split())
+# kind of fact → its field, and the words that the first variant has for it
+_WORDS = {
+    "class": (_MAIN, _pattern(*(w for r in NOUNS.values() for w in _first(r)))),
+    "its count": (_MAIN, _pattern(*DIGITS)),
+    "its colour": (_MAIN, _COLOURS),
+    "its arrangement": (
+        _MAIN,
+        _pattern(*(w for r in LAYOUT.values() for w in _first(r))),
+    ),
+    "its size": (_MAIN, _pattern(*SIZES)),
+    "ground": (_MAIN, _pattern(*(f"on {_first(r)[0]}" for r in GROUNDS.values()))),
+    "surroundings": (
+        _AROUND,
+        _pattern(*(w for r in CONTEXTS.values() for w in _first(r))),
+    ),
+    "their sides": (
+        _AROUND,
+        _pattern(*(f"on the {s}" for s in OPPOSITE), "surrounded"),
+    ),
+    "small objects": (
+        _AROUND,
+        _pattern(*(w for r in SMALL.values() for w in _first(r[2]))),
+    ),
+    "their count": (_AROUND, _pattern(*DIGITS)),
+    "their colour": (_AROUND, _COLOURS),
+}
 
 
 def _small(s: Scene, kind: str, colour: str, lo: int, hi: int) -> bool:
