@@ -144,13 +144,9 @@ def score_test(
     rows["oracle query, text to text"] = evaluate(scores(rich, texts, how), one)
     emb = duals[best].encode_texts(rich) @ embed(duals[best], test).img.T
     rows[f"oracle query, {best}"] = evaluate(emb, one)
-    said, real = [[vars(v) for v in r.variants] for r in own], oracle.records(test.ids)
-    mean = {**how, "aggregate": "mean"}
-    for name, (x, y) in {
-        "all by the captioner": (said, said), "subject by the oracle": (real, said),
-        "surroundings by the oracle": (said, real), "all by the oracle": (real, real),
-    }.items():  # fmt: skip
-        part = oracle.mixed(x, y)
+    said, mean = [[vars(v) for v in r.variants] for r in own], dict(how)
+    mean["aggregate"] = "mean"
+    for name, part in oracle.swapped(said, test.ids).items():
         rows[name] = evaluate(scores(test.captions, part, mean), test.gt)
     better = max((text, alone[best]), key=lambda r: r.mR)
     pairs = {

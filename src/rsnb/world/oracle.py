@@ -32,8 +32,8 @@ from rsnb.world.tables import (
 )  # fmt: skip
 
 __all__ = [
-    "Scene", "agreement", "ceiling", "consistent", "facts", "mixed", "queries",
-    "records", "scene", "truth",
+    "Scene", "agreement", "ceiling", "consistent", "facts", "queries",
+    "records", "scene", "swapped", "truth",
 ]  # fmt: skip
 
 # a class that is itself what a context band or a small object would be
@@ -72,15 +72,26 @@ def queries(ids: Sequence[str]) -> list[str]:
     return [annotate.query(scene(i)) for i in ids]
 
 
-def mixed(
-    subject: Sequence[Sequence[Mapping[str, str]]],
-    around: Sequence[Sequence[Mapping[str, str]]],
-) -> list[list[str]]:
-    """Return texts with `one_sentence` of one writer and `feature` of another."""
-    return [
-        [f"{p['one_sentence']}, {q['feature']}" for p, q in zip(a, b, strict=False)]
-        for a, b in zip(subject, around, strict=True)
-    ]
+def swapped(
+    said: Sequence[Sequence[Mapping[str, str]]], ids: Sequence[str]
+) -> dict[str, list[list[str]]]:
+    """Return texts (one sentence, features) of which the oracle wrote no part to all.
+
+    The subject is `one_sentence`, the surroundings are `feature`; `said` are the
+    variants of a captioner.
+    """
+    true = records(ids)
+    writers = {
+        "all by the captioner": (said, said), "subject by the oracle": (true, said),
+        "surroundings by the oracle": (said, true), "all by the oracle": (true, true),
+    }  # fmt: skip
+    return {
+        label: [
+            [f"{x['one_sentence']}, {y['feature']}" for x, y in zip(p, q, strict=False)]
+            for p, q in zip(a, b, strict=True)
+        ]
+        for label, (a, b) in writers.items()
+    }
 
 
 def agreement(
