@@ -21,15 +21,9 @@ from open_clip.transformer import QuickGELU
 from safetensors.torch import save as st_save
 from torch import Tensor, nn
 
+from rsnb import files
 from rsnb.checkpoints import check_probe, locate, probe, read_weights
 from rsnb.errors import BackboneError
-from rsnb.files import (
-    cache_dir,
-    read_json,
-    receipt_path,
-    sha256_bytes,
-    write_with_receipt,
-)
 from rsnb.registry import REGISTRY, Entry
 from rsnb.words import WordTokenizer
 
@@ -76,9 +70,8 @@ class Backbone:
                 "needed. rsnb.pixels.load_pixels makes that."
             )
         x = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
-        if x.shape[-1] != self.image_size:
-            side = (self.image_size, self.image_size)
-            x = F.interpolate(x, side, mode="bicubic", antialias=True)
+        if x.shape[-1] != (side := self.image_size):
+            x = F.interpolate(x, (side, side), mode="bicubic", antialias=True)
         return self.normalise(x)
 
     @torch.inference_mode()
@@ -121,17 +114,14 @@ def build(config: str | dict[str, Any], activation: str) -> nn.Module:
 
 def wrap(name: str, model: nn.Module, entry: Entry, digest: str) -> Backbone:
     """Return a `Backbone` around a model that is loaded or being trained."""
-    if entry.words is not None:
-        words = WordTokenizer(tuple(entry.words["words"]), entry.words["context"])
+    known = entry.config if isinstance(entry.config, str) else "ViT-B-32"
+    ids: Callable[[list[str]], Any] = (
+        WordTokenizer(tuple(entry.words["words"]), entry.words["context"])
+        if entry.words else open_clip.get_tokenizer(known)
+    )  # fmt: skip
 
-        def tokenize(texts: Sequence[str]) -> Tensor:
-            return torch.from_numpy(words(texts))
-    else:
-        known = entry.config if isinstance(entry.config, str) else "ViT-B-32"
-        tokenizer = open_clip.get_tokenizer(known)
-
-        def tokenize(texts: Sequence[str]) -> Tensor:
-            return tokenizer(list(texts))
+    def tokenize(texts: Sequence[str]) -> Tensor:
+        return torch.as_tensor(ids(list(texts)))
 
     size = model.visual.image_size  # type: ignore[union-attr]
     side = int(size[0] if isinstance(size, tuple | list) else size)  # type: ignore
@@ -140,7 +130,7 @@ def wrap(name: str, model: nn.Module, entry: Entry, digest: str) -> Backbone:
 
 def _own(path: Path) -> Entry:
     """Return the entry that `save` put in the receipt beside one of our files."""
-    facts = read_json(receipt_path(path))
+    facts = files.read_json(files.receipt_path(path))
     entry = dict(facts["entry"], weights=str(path), sha256=facts["sha256"])
     for key in ("mean", "std", "probe"):
         entry[key] = tuple(entry[key])
@@ -157,11 +147,11 @@ def resolve(
     """
     if name in REGISTRY:
         return REGISTRY[name]
-    places = Path(__file__).parent / "weights", cache_dir() / "backbones"
+    places = Path(__file__).parent / "weights", files.cache_dir() / "backbones"
     for path in (*(d / f"{name}.safetensors" for d in places), Path(name)):
         if path.is_file() and path.suffix == ".safetensors":
-            receipt = receipt_path(path)
-            if receipt.is_file() and "entry" in read_json(receipt):
+            receipt = files.receipt_path(path)
+            if receipt.is_file() and "entry" in files.read_json(receipt):
                 return _own(path)
     if not Path(name).is_file():
         shipped = sorted(p.stem for d in places for p in d.glob("*.safetensors"))
@@ -228,7 +218,7 @@ def save(path: str | Path, backbone: Backbone, /, **facts: Any) -> Backbone:
     model = build(backbone.entry.config, backbone.entry.activation)
     model.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
     data = st_save({k: v.contiguous() for k, v in state.items()})
-    rounded = wrap(backbone.name, model, backbone.entry, sha256_bytes(data))
+    rounded = wrap(backbone.name, model, backbone.entry, files.sha256_bytes(data))
     entry = dict(asdict(backbone.entry), probe=probe(rounded), weights="")
-    write_with_receipt(path, data, entry=entry, **facts)
+    files.write_with_receipt(path, data, entry=entry, **facts)
     return load(str(path))

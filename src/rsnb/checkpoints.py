@@ -18,15 +18,8 @@ from safetensors.torch import load as st_load
 from safetensors.torch import save as st_save
 from torch import Tensor
 
+from rsnb import files
 from rsnb.errors import BackboneError
-from rsnb.files import (
-    cache_dir,
-    read_json,
-    read_verified,
-    receipt_path,
-    sha256_file,
-    write_with_receipt,
-)
 from rsnb.registry import Entry
 
 __all__ = ["check_probe", "locate", "probe", "read_weights"]
@@ -36,17 +29,19 @@ PROBE_TOLERANCE = 1e-4  # a wrong GELU or mean moves unit vectors by 1e-3 and mo
 
 def read_weights(path: Path, sha256: str | None) -> tuple[dict[str, Tensor], str]:
     """Return tensors and file digest; a `.pt` is converted once to safetensors."""
-    digest = sha256_file(path)
-    if sha256 is None and receipt_path(path).is_file():
-        sha256 = read_json(receipt_path(path))["sha256"]
-    read_verified(path, sha256 or digest)
+    digest = files.sha256_file(path)
+    if sha256 is None and files.receipt_path(path).is_file():
+        sha256 = files.read_json(files.receipt_path(path))["sha256"]
+    files.read_verified(path, sha256 or digest)
     safe = path
     if path.suffix != ".safetensors":
-        safe = cache_dir() / "weights" / f"{digest[:32]}.safetensors"
-        if not receipt_path(safe).is_file():
+        safe = files.cache_dir() / "weights" / f"{digest[:32]}.safetensors"
+        if not files.receipt_path(safe).is_file():
             _convert(path, safe, digest)
     try:
-        return st_load(read_verified(safe, digest if safe == path else None)), digest
+        return st_load(
+            files.read_verified(safe, digest if safe == path else None)
+        ), digest
     except SafetensorError as e:
         raise BackboneError(f"{safe} is no safetensors file ({e}).") from e
 
@@ -61,7 +56,7 @@ def _convert(path: Path, safe: Path, digest: str) -> None:
         ) from e
     # clone: two names for one storage are legal in a .pt, not in safetensors
     tensors = {k: v.clone() for k, v in state.items() if isinstance(v, Tensor)}
-    write_with_receipt(safe, st_save(tensors), converted_from=digest)
+    files.write_with_receipt(safe, st_save(tensors), converted_from=digest)
 
 
 def locate(entry: Entry) -> Path:

@@ -31,21 +31,15 @@ _IMAGES, _TEXTS = 1024, 256  # Gram strips held at once: 84 MB together at d = 5
 
 def _clip(model: nn.Module) -> Any:
     visual = getattr(model, "visual", None)
-    if not isinstance(model, open_clip.CLIP) or not isinstance(
-        visual, VisionTransformer
-    ):
-        raise BackboneError(
-            f"{type(model).__name__} with {type(visual).__name__} images has no patch "
-            "tokens in the space of the embedding. Local similarity needs open_clip's "
-            "CLIP with a VisionTransformer: take a ViT backbone, or leave the local "
-            "term out (RRSITR(local=False))."
-        )
-    if visual.attn_pool is not None:
-        raise BackboneError(
-            "this ViT pools by attention, which leaves no patch tokens. Take a ViT "
-            "that pools at the class token, or RRSITR(local=False)."
-        )
-    return model
+    what = f"{type(model).__name__} with {type(visual).__name__} images"
+    if isinstance(model, open_clip.CLIP) and isinstance(visual, VisionTransformer):
+        if visual.attn_pool is None:
+            return model
+        what = "this ViT pools by attention and"
+    raise BackboneError(
+        f"{what} has no patch tokens in the space of the embedding. Take open_clip's "
+        "CLIP with a ViT that pools at the class token, or RRSITR(local=False)."
+    )
 
 
 def image_tokens(model: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -121,11 +115,10 @@ def local_similarity(img_tokens: Tensor, txt_tokens: Tensor) -> Tensor:
     Raises:
         EmbeddingError: the shapes are not those.
     """
-    shapes = img_tokens.shape, txt_tokens.shape
-    if any(len(s) != 3 for s in shapes) or shapes[0][2] != shapes[1][2]:
+    a, b = tuple(img_tokens.shape), tuple(txt_tokens.shape)
+    if len(a) != 3 or len(b) != 3 or a[2] != b[2]:
         raise EmbeddingError(
-            f"tokens are {tuple(shapes[0])} and {tuple(shapes[1])}; (N, P, d) and "
-            "(T, W, d) with one d are needed. Take both from one backbone."
+            f"tokens are {a} and {b}; (N, P, d) and (T, W, d) of one model are needed."
         )
     dtype = torch.promote_types(img_tokens.dtype, torch.float32)
     img, txt = img_tokens.to(dtype), txt_tokens.to(dtype)
@@ -156,10 +149,7 @@ def _many(
 
 @torch.inference_mode()
 def score(
-    backbone: Backbone,
-    images: np.ndarray,
-    captions: Sequence[str],
-    local: float = 0.1,
+    backbone: Backbone, images: np.ndarray, captions: Sequence[str], local: float = 0.1
 ) -> np.ndarray:
     """Return float32 (T, N) = (1 - local)·S_global + local·S_local, RRSITR's score.
 
@@ -205,7 +195,5 @@ def score(
             tile = (1 - local) * txt @ img.T + local * near
             out[t : t + 512, n : n + 2048] = tile.cpu().numpy()
     if not np.isfinite(out).all():
-        raise EmbeddingError(
-            f"scores of {backbone.name} are NaN or infinite: its weights are broken."
-        )
+        raise EmbeddingError(f"{backbone.name}: NaN scores, its weights are broken.")
     return out[[row[c] for c in captions]][:, column]

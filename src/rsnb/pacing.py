@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from scipy.optimize import isotonic_regression
 
-from rsnb.errors import ParameterError
+from rsnb.errors import ParameterError, check_settings
 
 __all__ = [
     "Judge", "Verdict", "draw", "gmm_posterior", "judge", "look", "null_posterior",
@@ -47,13 +47,10 @@ class Judge:
 
     def __post_init__(self) -> None:
         """Refuse values that no run could mean."""
-        if self.split not in ("null", "gmm") or not 0 <= self.memory < 1:
-            raise ParameterError(
-                f"Judge: split={self.split!r} must be null or gmm, and "
-                f"memory={self.memory} in [0, 1)."
-            )
-        if self.every < 1 or self.panel < 2:
-            raise ParameterError("Judge: every must be at least 1, panel at least 2.")
+        check_settings(
+            self, split=self.split in ("null", "gmm"), memory=0 <= self.memory < 1,
+            every=self.every >= 1, panel=self.panel >= 2,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -103,9 +100,8 @@ def look(
     texts = np.sort(rng.permutation(t)[: how.panel])
     img, txt = torch.from_numpy(img_emb), torch.from_numpy(txt_emb)
     over_texts = torch.logsumexp(scale * img @ txt[texts].T, 1)
-    over_images = torch.cat(
-        [torch.logsumexp(scale * part @ img[images].T, 1) for part in txt.split(4096)]
-    )
+    parts = (scale * part @ img[images].T for part in txt.split(4096))
+    over_images = torch.cat([torch.logsumexp(part, 1) for part in parts])
     out = []
     for row in (torch.from_numpy(gt), torch.from_numpy(wrong)):
         own = scale * (img[row] * txt).sum(1)

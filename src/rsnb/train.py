@@ -67,17 +67,10 @@ def _look(model: Backbone, val: Pairs, pixels: np.ndarray) -> dict[str, float]:
 
 
 def fit(
-    start: Backbone,
-    pairs: Pairs,
-    pixels: np.ndarray,
-    val: Pairs,
-    val_pixels: np.ndarray,
-    cfg: TrainConfig,
-    method: Method | None = None,
-    *,
-    folder: Path | None = None,
-    max_steps: int | None = None,
-) -> FitResult:
+    start: Backbone, pairs: Pairs, pixels: np.ndarray,
+    val: Pairs, val_pixels: np.ndarray, cfg: TrainConfig, method: Method | None = None,
+    *, folder: Path | None = None, max_steps: int | None = None,
+) -> FitResult:  # fmt: skip
     """Train a copy of `start` and keep the best validation weights.
 
     Args:
@@ -124,11 +117,8 @@ def fit(
         if path and folder:
             spent = seconds + time.monotonic() - began
             state.save(
-                path,
-                {
-                    "identity": identity, "epoch": epoch, "step": step, "log": log,
-                    "losses": losses, "seconds": spent, "config": asdict(cfg),
-                },
+                path, identity=identity, epoch=epoch, step=step, log=log,
+                losses=losses, seconds=spent, config=asdict(cfg),
             )  # fmt: skip
             lines = "".join(json.dumps(e) + "\n" for e in log)
             write_bytes(folder / "log.jsonl", lines.encode())
@@ -150,9 +140,8 @@ def fit(
             if done == max_steps:
                 save(epoch, at)
                 bar.close()
-                return FitResult(
-                    start, start, tuple(log), -1, (), time.monotonic() - began
-                )
+                spent = time.monotonic() - began
+                return FitResult(start, start, tuple(log), -1, (), spent)
         step = 0
         if (epoch + 1) % cfg.eval_every == 0 or epoch + 1 == cfg.epochs:
             if not cfg.average:
