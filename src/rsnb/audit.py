@@ -26,14 +26,12 @@ from rsnb.words import split_words
 __all__ = ["WORDING", "AuditConfig", "Mismatches", "combine", "mismatches"]
 
 #: evidence → what it says against a pair.
-WORDING: Mapping[str, str] = MappingProxyType(
-    {
-        "unseen": "does not fit, to a model that never saw the pair",
-        "learned": "not taken up by a model that was trained on it",
-        "captions": "unlike the image's other captions",
-        "class": "reads like another class",
-    }
-)
+WORDING: Mapping[str, str] = MappingProxyType({
+    "unseen": "does not fit, to a model that never saw the pair",
+    "learned": "not taken up by a model that was trained on it",
+    "captions": "unlike the image's other captions",
+    "class": "reads like another class",
+})  # fmt: skip
 SUSPECT = 0.1  # few true pairs are beaten by this share of random pairs
 SMALLEST = 8  # images; below it there is no null to speak of
 ROUNDS = 5
@@ -71,12 +69,11 @@ class Mismatches:
     def reasons(self, t: int) -> str:
         """Return what speaks against caption `t`, the strongest first, in words."""
         found = [f"the text {self.broken[t]}"] if self.broken[t] else []
-        column = {name: float(share[t]) for name, share in self.evidence.items()}
-        for name in sorted(column, key=lambda name: -column[name]):
-            if column[name] >= SUSPECT:
-                named = f", names {self.names[t]}" if self.names[t] else ""
-                more = named if name == "class" else ""
-                found.append(f"{WORDING[name]} ({column[name]:.0%}{more})")
+        for name, share in sorted(self.evidence.items(), key=lambda e: -e[1][t]):
+            if share[t] >= SUSPECT:
+                named = self.names[t] if name == "class" else ""
+                more = f", names {named}" if named else ""
+                found.append(f"{WORDING[name]} ({share[t]:.0%}{more})")
         return "; ".join(found)
 
 
@@ -100,22 +97,17 @@ def mismatches(
             and no image with two captions.
     """
     how = how or AuditConfig()
-    seen = pairs.has_pixels & (backbone is not None)
-    if seen.all() and backbone:
-        score, rate, evidence = _judged(pairs, backbone, how)
-    else:
-        score, rate, evidence = _judged(pairs, None, how)
+    seen = pairs.has_pixels
+    score, rate, evidence = _judged(pairs, backbone if seen.all() else None, how)
+    if backbone and SMALLEST <= seen.sum() < len(seen):
         rows = np.flatnonzero(seen[pairs.gt])
-        if backbone and seen.sum() >= SMALLEST:
-            part = pairs.subset(seen)
-            rows = rows[np.argsort(pairs.gt[rows], kind="stable")]
-            share = len(rows) / len(score)
-            rest = rate
-            score[rows], rate, better = _judged(part, backbone, how)
-            rate = share * rate + (1 - share) * rest
-            for name, values in better.items():
-                whole = np.full(len(score), np.nan, np.float32)
-                evidence.setdefault(name, whole)[rows] = values
+        rows = rows[np.argsort(pairs.gt[rows], kind="stable")]
+        share, rest = len(rows) / len(score), rate
+        score[rows], rate, better = _judged(pairs.subset(seen), backbone, how)
+        rate = share * rate + (1 - share) * rest
+        for name, values in better.items():
+            whole = np.full(len(score), np.nan, np.float32)
+            evidence.setdefault(name, whole)[rows] = values
     own, named = named_classes(pairs)
     label = dict(zip(own, pairs.label, strict=True))
     names = tuple(
@@ -127,8 +119,7 @@ def mismatches(
 
 
 def _fault(text: str) -> str:
-    hit = _BROKEN.search(text)
-    if hit:
+    if hit := _BROKEN.search(text):
         return f"holds {hit.group()!r}"
     return "" if split_words(text) else "has no words"
 
@@ -138,10 +129,8 @@ def _judged(
 ) -> tuple[np.ndarray, float, dict[str, np.ndarray]]:
     """Return score, rate and evidence as in `Mismatches`."""
     if len(pairs) < SMALLEST:
-        raise ParameterError(
-            f"{pairs.name}: {len(pairs)} images are too few to audit; "
-            f"{SMALLEST} are needed."
-        )
+        few = f"{pairs.name}: {len(pairs)} images are too few to audit"
+        raise ParameterError(f"{few}; {SMALLEST} are needed.")
     found = from_images(pairs, backbone, how) if backbone else {}
     found |= from_captions(pairs, how)
     if not found:
@@ -194,5 +183,5 @@ def combine(
 def _beaten(loss: np.ndarray, null: np.ndarray) -> np.ndarray:
     """Return the share of random pairs with a smaller loss; ties count half."""
     null = np.sort(null)
-    below = np.searchsorted(null, loss, "left") + np.searchsorted(null, loss, "right")
-    return (below / (2 * len(null))).astype(np.float32)
+    below, level = (np.searchsorted(null, loss, side) for side in ("left", "right"))
+    return ((below + level) / (2 * len(null))).astype(np.float32)

@@ -26,6 +26,7 @@ from rsnb.words import split_words
 __all__ = ["AuditConfig", "from_captions", "from_images", "halves"]
 
 SHARP = 10.0  # inverse temperature of the likeness of two captions
+Evidence = dict[str, np.ndarray]  # name -> (2, F, T)
 
 
 @dataclass(frozen=True)
@@ -51,15 +52,12 @@ class AuditConfig:
 def halves(pairs: Pairs, how: AuditConfig) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return (image rows, caption rows) of each half, in the order of `subset`."""
     half = np.random.default_rng((how.seed, 2)).permutation(len(pairs)) % 2
-    order = np.argsort(pairs.gt, kind="stable")
-    return [
-        (np.flatnonzero(half == k), order[half[pairs.gt[order]] == k]) for k in (0, 1)
-    ]
+    rows = np.argsort(pairs.gt, kind="stable")
+    own = half[pairs.gt[rows]]
+    return [(np.flatnonzero(half == k), rows[own == k]) for k in (0, 1)]
 
 
-def from_images(
-    pairs: Pairs, start: Backbone, how: AuditConfig
-) -> dict[str, np.ndarray]:
+def from_images(pairs: Pairs, start: Backbone, how: AuditConfig) -> Evidence:
     """Return panel losses i2t and t2i, see `pacing.look`; all images need pixels.
 
     A half's own training gives `learned`, the mean over its looks; the other half's
@@ -95,7 +93,7 @@ def from_images(
     return out
 
 
-def from_captions(pairs: Pairs, how: AuditConfig) -> dict[str, np.ndarray]:
+def from_captions(pairs: Pairs, how: AuditConfig) -> Evidence:
     """Return what words alone say.
 
     `captions`: how unlike the image's other captions (latent semantic analysis), each

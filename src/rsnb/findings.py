@@ -33,15 +33,12 @@ __all__ = [
 
 
 #: How the methods of the sweep are called in figures and tables, in their order.
-NAMES: Mapping[str, str] = MappingProxyType(
-    {
-        "paced": "ours", "infonce": "InfoNCE", "wise": "InfoNCE + WiSE-FT",
-        "infonce-fast": "InfoNCE, rate 1e-3",
-        "rrsitr": "RRSITR", "scaled": "RRSITR, global, scaled",
-        "cream": "soft labels (CREAM)", "rcl": "negatives only (RCL)",
-        "ncr": "NCR", "triplet": "hardest triplet",
-    }
-)  # fmt: skip
+NAMES: Mapping[str, str] = MappingProxyType({
+    "paced": "ours", "infonce": "InfoNCE", "wise": "InfoNCE + WiSE-FT",
+    "infonce-fast": "InfoNCE, rate 1e-3", "rrsitr": "RRSITR",
+    "scaled": "RRSITR, global, scaled", "cream": "soft labels (CREAM)",
+    "rcl": "negatives only (RCL)", "ncr": "NCR", "triplet": "hardest triplet",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -85,12 +82,9 @@ def read(plan: str) -> list[dict[str, Any]]:
             continue  # a tuning trial, which never saw the test split
         rows.append(facts)
         if "wise" in facts:
-            wise = facts["wise"]
             same = {k: facts[k] for k in ("start", "rate", "draw")}
-            rows.append(
-                {**same, "method": "wise", "test": wise, "hits": wise["hits"],
-                 "val_mR": wise["val_mR"]}
-            )  # fmt: skip
+            wise = facts["wise"]
+            rows.append({**same, **wise, "method": "wise", "test": wise})
     return rows
 
 
@@ -105,16 +99,13 @@ def bands(
     for row in rows:
         value = row["test"]["mR"] if key == "test" else row.get(key)
         if value is not None:
-            found.setdefault(row["method"], {}).setdefault(row["rate"], []).append(
-                value
-            )
-    return {
-        m: {
-            r: Band(float(np.mean(v)), min(v), max(v), len(v))
-            for r, v in sorted(by.items())
-        }
-        for m, by in found.items()
-    }
+            by = found.setdefault(row["method"], {})
+            by.setdefault(row["rate"], []).append(value)
+
+    def band(v: list[float]) -> Band:
+        return Band(float(np.mean(v)), min(v), max(v), len(v))
+
+    return {m: {r: band(by[r]) for r in sorted(by)} for m, by in found.items()}
 
 
 def retention(by_rate: Mapping[float, Band]) -> dict[float, float]:
@@ -203,11 +194,11 @@ def gaps(
     for method, rate in both:
         with suppress(ParameterError):  # no arm in common yet
             g = gap(rows, "paced", method, rate, gt)
-            out.append(
-                {"ours minus": NAMES.get(method, method), "noise": f"{rate:.0%}",
-                 "points": g.mR, "95 %": f"{g.low:.1f} to {g.high:.1f}",
-                 "p": f"{g.p:.4f}", "arms": g.n}
-            )  # fmt: skip
+            out.append({
+                "ours minus": NAMES.get(method, method), "noise": f"{rate:.0%}",
+                "points": g.mR, "95 %": f"{g.low:.1f} to {g.high:.1f}",
+                "p": f"{g.p:.4f}", "arms": g.n,
+            })  # fmt: skip
     return out or [{"ours minus": "no receipts in this copy"}]
 
 

@@ -7,16 +7,15 @@ and a table to mark, which `rsnb.data.load(..., drop=...)` takes back.
 from __future__ import annotations
 
 import base64
-import csv
 import html
 import io
-import math
 import os
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from PIL import Image
 
 from rsnb import backbones
@@ -31,6 +30,7 @@ from rsnb.report import record
 
 __all__ = ["run", "survey", "write_csv", "write_html"]
 
+FORMULA = ("=", "+", "-", "@", "'")  # how a cell begins that a spreadsheet computes
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
 body {{ font: 15px/1.4 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em }}
@@ -48,23 +48,17 @@ def write_csv(path: str | Path, found: Mismatches) -> Path:
     The column `drop` is empty, for a reader to mark with y. A text that a spreadsheet
     would take for a formula gets an apostrophe in front, which `load` takes away.
     """
-    out = io.StringIO()
-    table = csv.writer(out, lineterminator="\n")
-    names = list(found.evidence)
-    table.writerow(["rank", "drop", "id", "caption", "score", "reasons", *names, "row"])
-    pairs = found.pairs
-    for rank, t in enumerate(found.ranking().tolist(), 1):
-        text = pairs.captions[t]
-        shares = [float(found.evidence[name][t]) for name in names]
-        table.writerow(
-            [
-                rank, "", pairs.ids[pairs.gt[t]],
-                f"'{text}" if text[:1] in ("=", "+", "-", "@", "'") else text,
-                f"{found.score[t]:.4f}", found.reasons(t),
-                *("" if math.isnan(v) else f"{v:.4f}" for v in shares), t,
-            ]
-        )  # fmt: skip
-    return write_bytes(path, out.getvalue().encode())
+    pairs, order = found.pairs, found.ranking()
+    texts = [pairs.captions[t] for t in order]
+    table = pd.DataFrame({
+        "rank": range(1, len(order) + 1), "drop": "",
+        "id": [pairs.ids[i] for i in pairs.gt[order]],
+        "caption": [f"'{c}" if c[:1] in FORMULA else c for c in texts],
+        "score": found.score[order], "reasons": [*map(found.reasons, order)],
+        **{name: share[order] for name, share in found.evidence.items()}, "row": order,
+    })  # fmt: skip
+    text = table.to_csv(index=False, float_format="%.4f", lineterminator="\n")
+    return write_bytes(path, text.encode())
 
 
 def write_html(path: str | Path, found: Mismatches, *, worst: int = 200) -> Path:
@@ -128,9 +122,7 @@ def run(
         model = backbones.load(known)
     elif pairs.has_pixels.any():
         if epochs == 0:
-            raise ParameterError(
-                "--epochs 0 needs --backbone: nothing would be learned."
-            )
+            raise ParameterError("--epochs 0 needs --backbone: nothing is learned.")
         model, default = start(RECIPES["ucm-rn"], pairs.captions), 24
         how = AuditConfig(lr=2e-3, side=128)
     how = AuditConfig(default if epochs is None else epochs, how.lr, how.side)
