@@ -5,8 +5,6 @@ each caption beside a random image, which is wrong almost surely. What is given 
 mixture of such pairs and true ones; how much of either decides the score.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,9 +13,10 @@ from types import MappingProxyType
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
+from rsnb import evidence as ev
 from rsnb.backbones import Backbone
 from rsnb.errors import ParameterError
-from rsnb.evidence import AuditConfig, from_captions, from_images, halves
+from rsnb.evidence import AuditConfig, Evidence, Halves
 from rsnb.facts import named_classes
 from rsnb.pacing import null_posterior
 from rsnb.pairs import Pairs
@@ -125,21 +124,19 @@ def _fault(text: str) -> str:
 
 
 def _judged(
-    pairs: Pairs, backbone: Backbone | None, how: AuditConfig
-) -> tuple[np.ndarray, float, dict[str, np.ndarray]]:
+    pairs: Pairs, backbone: Backbone | None, how: AuditConfig,
+) -> tuple[np.ndarray, float, Evidence]:  # fmt: skip
     """Return score, rate and evidence as in `Mismatches`."""
     if len(pairs) < SMALLEST:
         few = f"{pairs.name}: {len(pairs)} images are too few to audit"
         raise ParameterError(f"{few}; {SMALLEST} are needed.")
-    found = from_images(pairs, backbone, how) if backbone else {}
-    found |= from_captions(pairs, how)
+    found = ev.from_images(pairs, backbone, how) if backbone else {}
+    found |= ev.from_captions(pairs, how)
     if not found:
-        raise ParameterError(
-            f"{pairs.name}: nothing to judge by: no backbone with pixels, no classes, "
-            "and no image with two captions. Name a backbone."
-        )
+        lack = "no backbone with pixels, no classes, no image with two captions"
+        raise ParameterError(f"{pairs.name}: {lack}. Name a backbone.")
     good = np.array([not _fault(c) for c in pairs.captions])
-    loss, null = combine(found, halves(pairs, how))
+    loss, null = combine(found, ev.halves(pairs, how))
     clean, rate = null_posterior(loss[good], null[good])
     score = np.ones(len(good), np.float32)
     score[good] = 1 - clean
@@ -147,9 +144,7 @@ def _judged(
     return score, rate, {k: _beaten(*v.sum(1)) for k, v in found.items()}
 
 
-def combine(
-    found: Mapping[str, np.ndarray], two: list[tuple[np.ndarray, np.ndarray]]
-) -> tuple[np.ndarray, np.ndarray]:
+def combine(found: Evidence, two: Halves) -> tuple[np.ndarray, np.ndarray]:
     """Return one loss of the given pairs (T,) and of the random ones (T,).
 
     Logistic regression of true against wrong pairs, where random pairs are wrong and a
@@ -169,11 +164,9 @@ def combine(
     for _ in range(ROUNDS):
         for (_, rows), (_, other) in (two, two[::-1]):
             n, believed = len(other), clean[other]
-            weight = np.concatenate([believed, 1 - believed, np.ones(n)])
-            model = LogisticRegression().fit(
-                x[[0, 0, 1]][:, other].reshape(3 * n, -1),
-                np.repeat([0, 1, 1], n), weight + 1e-9,
-            )  # fmt: skip
+            weight = np.concatenate([believed, 1 - believed, np.ones(n)]) + 1e-9
+            seen, wrong = x[[0, 0, 1]][:, other].reshape(3 * n, -1), [0, 1, 1]
+            model = LogisticRegression().fit(seen, np.repeat(wrong, n), weight)
             for k in (0, 1):
                 loss[k, rows] = model.decision_function(x[k, rows])
         clean, _ = null_posterior(*loss)

@@ -4,8 +4,6 @@ Explained in notebook 02. An overhead scene has no up, so all eight symmetries o
 square are fair, provided that "left" becomes "top" when the image is turned.
 """
 
-from __future__ import annotations
-
 import re
 
 import torch

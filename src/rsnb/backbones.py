@@ -5,8 +5,6 @@ GELU it was trained with, and the wrong one loads without a word and loses recal
 every entry states the activation, and a stored probe vector proves it after loading.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -65,10 +63,8 @@ class Backbone:
     def prepare(self, images: np.ndarray) -> Tensor:
         """Return float (B, 3, S, S), encoder input, from uint8 (B, S', S', 3)."""
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
-            raise BackboneError(
-                f"images are {images.dtype} {images.shape}; uint8 (B, S, S, 3) is "
-                "needed. rsnb.pixels.load_pixels makes that."
-            )
+            what = f"images are {images.dtype} {images.shape}, not uint8 (B, S, S, 3)"
+            raise BackboneError(f"{what}. rsnb.pixels.load_pixels makes that.")
         x = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
         if x.shape[-1] != (side := self.image_size):
             x = F.interpolate(x, (side, side), mode="bicubic", antialias=True)
@@ -105,9 +101,9 @@ def build(config: str | dict[str, Any], activation: str) -> nn.Module:
     quick = any(isinstance(m, QuickGELU) for m in model.modules())
     found = "quickgelu" if quick else "gelu"
     if found != activation:
+        what = f"{config}: blocks use {found}, the entry says {activation}"
         raise BackboneError(
-            f"{config}: blocks use {found}, the entry says {activation}. "
-            "Name the activation that the checkpoint was trained with."
+            f"{what}. Name the one that the checkpoint was trained with."
         )
     return model.eval()
 
@@ -137,9 +133,7 @@ def _own(path: Path) -> Entry:
     return Entry(**entry)
 
 
-def resolve(
-    name: str, config: str | None = None, activation: str | None = None
-) -> Entry:
+def resolve(name: str, config: str | None, activation: str | None) -> Entry:
     """Return the entry of a registry name, a shipped or trained name, or a path.
 
     Raises:
@@ -154,11 +148,9 @@ def resolve(
             if receipt.is_file() and "entry" in files.read_json(receipt):
                 return _own(path)
     if not Path(name).is_file():
-        shipped = sorted(p.stem for d in places for p in d.glob("*.safetensors"))
-        raise BackboneError(
-            f"no backbone {name!r}: not in the registry ({', '.join(REGISTRY)}), not "
-            f"shipped or trained ({', '.join(shipped) or 'none'}), and no such file."
-        )
+        ours = sorted(p.stem for d in places for p in d.glob("*.safetensors"))
+        names = ", ".join([*REGISTRY, *ours])
+        raise BackboneError(f"no backbone {name!r}: no such file, and none of {names}.")
     if config is None or activation is None:
         raise BackboneError(
             f"{name} does not say how it was trained. Pass config=, an open_clip model "
@@ -194,11 +186,12 @@ def load(
     missing, extra = model.load_state_dict(state, strict=False)
     missing = [k for k in missing if not k.endswith("num_batches_tracked")]
     if missing or extra:
-        raise BackboneError(
-            f"{name} does not fit {entry.config}: {len(missing)} tensors are missing "
-            f"({', '.join(missing[:3])}), {len(extra)} unknown "
-            f"({', '.join(extra[:3])}). Name the config it was trained with."
+        few, more = ", ".join(missing[:3]), ", ".join(extra[:3])
+        what = (
+            f"{len(missing)} tensors are missing ({few}), {len(extra)} unknown ({more})"
         )
+        fix = "Name the config it was trained with"
+        raise BackboneError(f"{name} does not fit {entry.config}: {what}. {fix}.")
     out = wrap(Path(name).stem, model.to(device), entry, digest)
     check_probe(out)
     return out

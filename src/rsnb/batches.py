@@ -4,9 +4,7 @@ Explained in notebook 02. So a run that stops anywhere resumes with the same dat
 Caption weights (notebook 03) are a second input: they decide what is drawn how often.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,15 +143,11 @@ class Batches:
             part = slice(step * cfg.batch_size, (step + 1) * cfg.batch_size)
             yield self._batch(images[part], texts[part], (cfg.seed, epoch, step))
 
-    def _batch(
-        self, rows: np.ndarray, caps: np.ndarray, seed: tuple[int, ...]
-    ) -> Batch:
+    def _batch(self, rows: np.ndarray, caps: np.ndarray, seed: Sequence[int]) -> Batch:
         cfg, rng = self.cfg, np.random.default_rng(seed)
         gen = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        images = random_view(
-            self.pixels[torch.from_numpy(rows)],
-            self.side, cfg.min_scale, cfg.full, cfg.jitter, gen,
-        )  # fmt: skip
+        how = self.side, cfg.min_scale, cfg.full, cfg.jitter, gen
+        images = random_view(self.pixels[torch.from_numpy(rows)], *how)
         ids = self.ids[0][caps]
         if cfg.symmetric:
             which = torch.randint(SYMMETRIES, (len(rows),), generator=gen)

@@ -3,8 +3,6 @@
 Explained in notebook 01.
 """
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -71,11 +69,9 @@ def image_prints(pairs: Pairs) -> dict[str, np.ndarray]:
                 hashes[i, k] = int.from_bytes(np.packbits(bits).tobytes(), "big")
         return {"hash": hashes, "thumb": thumbs}
 
-    data = pairs.source.get("sha256")
-    if not data:
-        return make()
-    key = {"data": data, "ids": fingerprint(list(pairs.ids)), "code": 1}
-    return cached_arrays("prints", key, make)
+    data, ids = pairs.source.get("sha256"), fingerprint(list(pairs.ids))
+    key = {"data": data, "ids": ids, "code": 1}
+    return cached_arrays("prints", key, make) if data else make()
 
 
 def near_duplicates(a: Pairs, b: Pairs | None = None) -> Duplicates:
@@ -189,7 +185,5 @@ def _mutual_best(a: Pairs, b: Pairs) -> dict[int, int]:
 def _runs(texts: list[str]) -> list[str]:
     """Return all runs of 1 to 3 words."""
     every = [split_words(text) for text in texts]
-    return [
-        " ".join(words[k : k + n])
-        for words in every for n in (1, 2, 3) for k in range(len(words) - n + 1)
-    ]  # fmt: skip
+    cuts = ((w, k, n) for w in every for n in (1, 2, 3) for k in range(len(w) - n + 1))
+    return [" ".join(words[k : k + n]) for words, k, n in cuts]

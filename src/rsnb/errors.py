@@ -4,18 +4,15 @@ Explained in `book/own_data.md`. Exit codes of `python -m rsnb`: 1 a cell failed
 2 bad input or parameters, 3 resources (memory, time, disk).
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = [
-    "BackboneError", "DataError", "DataProblems", "EmbeddingError", "FileCorruptError",
-    "MetricError", "ParameterError", "Problem", "ResourceError", "RsnbError",
-    "StalePageError", "TrainingError", "check_settings",
-]  # fmt: skip
+__all__ = ["BackboneError", "DataError", "DataProblems", "EmbeddingError",
+           "FileCorruptError", "MetricError", "ParameterError", "Problem",
+           "ResourceError", "RsnbError", "StalePageError", "TrainingError",
+           "check_settings"]  # fmt: skip
 
 
 class RsnbError(Exception):

@@ -5,8 +5,6 @@ other, so that no pair judges itself. `from_…` return name → (2, F, T): F lo
 caption beside its image, then of each beside a random image.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +25,7 @@ __all__ = ["AuditConfig", "from_captions", "from_images", "halves"]
 
 SHARP = 10.0  # inverse temperature of the likeness of two captions
 Evidence = dict[str, np.ndarray]  # name -> (2, F, T)
+Halves = list[tuple[np.ndarray, np.ndarray]]  # image rows, caption rows
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class AuditConfig:
     seed: int = 0
 
 
-def halves(pairs: Pairs, how: AuditConfig) -> list[tuple[np.ndarray, np.ndarray]]:
+def halves(pairs: Pairs, how: AuditConfig) -> Halves:
     """Return (image rows, caption rows) of each half, in the order of `subset`."""
     half = np.random.default_rng((how.seed, 2)).permutation(len(pairs)) % 2
     rows = np.argsort(pairs.gt, kind="stable")

@@ -4,8 +4,6 @@ Explained in notebook 01. Nothing is trained. Two captions are the same if they 
 after strip and lower-casing. Which pairs are wrong is the question of `rsnb.audit`.
 """
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,10 +17,8 @@ from rsnb.metrics import caption_ceiling
 from rsnb.pairs import Pairs
 from rsnb.words import split_words
 
-__all__ = [
-    "CaptionFacts", "FactReport", "Leak", "caption_facts", "conflicts", "flat",
-    "leakage", "named_classes", "report",
-]  # fmt: skip
+__all__ = ["CaptionFacts", "FactReport", "Leak", "caption_facts", "conflicts", "flat",
+           "leakage", "named_classes", "report"]  # fmt: skip
 
 AGREE = 4  # this many captions of an image must name one and the same other class
 

@@ -4,8 +4,6 @@ Explained in `book/own_data.md`. The hub's own client resumes and retries, but c
 sizes, not content (huggingface_hub issue 3643): the digests are compared here.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,10 +56,9 @@ def fetch(name: str, folder: Path | None = None) -> Path:
         FileCorruptError: the download has the wrong content; it is not kept.
     """
     if name not in PINNED:
-        raise ParameterError(
-            f"no pinned download for {name!r}, only for {', '.join(PINNED)}. "
-            f"rsnb.data.load({name!r}) says which files to put where."
-        )
+        what = f"no pinned download for {name!r}, only for {', '.join(PINNED)}"
+        fix = f"rsnb.data.load({name!r}) says which files to put where"
+        raise ParameterError(f"{what}. {fix}.")
     pin = PINNED[name]
     folder = folder or cache_dir() / "data" / name
     host = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
@@ -72,9 +69,9 @@ def fetch(name: str, folder: Path | None = None) -> Path:
         if path.is_file() and sha256_file(path) == sha256:
             continue
         if "1" in (os.environ.get("RSNB_OFFLINE"), os.environ.get("HF_HUB_OFFLINE")):
+            what = f"{path} is missing or damaged, and offline mode forbids a fetch"
             raise DataError(
-                f"{path} is missing or damaged, and offline mode forbids fetching "
-                f"{url}. Unset RSNB_OFFLINE, or put the file there by hand."
+                f"{what}. Unset RSNB_OFFLINE, or put the file there by hand."
             )
         path.unlink(missing_ok=True)
         try:
@@ -87,10 +84,8 @@ def fetch(name: str, folder: Path | None = None) -> Path:
             raise DataError(f"{url}: {why}. Run it again: it goes on there.") from e
         if sha256_file(path) != sha256:
             path.unlink()
-            raise FileCorruptError(
-                f"{url}: content differs from its pinned sha256 {sha256[:12]}…. "
-                "Nothing was kept; try again, or another mirror."
-            )
+            what = f"{url}: content differs from its pinned sha256 {sha256[:12]}…"
+            raise FileCorruptError(f"{what}. Not kept; try again, or another mirror.")
         receipt = {"sha256": sha256, "bytes": size, "repo": pin.repo, "file": file}
         write_json(receipt_path(path), {**receipt, "revision": pin.revision})
     return folder

@@ -4,18 +4,14 @@ Explained in notebooks 02 (InfoNCE) and 03 (noise). A similarity matrix `sim` he
 (B, B), images in rows and captions in columns, its diagonal the pairs as given.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = [
-    "alignment", "complementary", "hardest", "info_nce", "info_nce_each", "pace",
-    "soft_margin", "triplet", "uniformity",
-]  # fmt: skip
+__all__ = ["alignment", "complementary", "hardest", "info_nce", "info_nce_each", "pace",
+           "soft_margin", "triplet", "uniformity"]  # fmt: skip
 
 
 def info_nce(

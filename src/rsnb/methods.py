@@ -4,8 +4,6 @@ Explained in notebook 03. Each is a frozen dataclass that maps a `Step` to a los
 names the judge it needs, if any. `fit(..., method=...)` takes any of them, or your own.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,10 +14,8 @@ from torch import Tensor
 from rsnb import losses
 from rsnb.pacing import Judge
 
-__all__ = [
-    "NCR", "Complementary", "Credible", "HardFirst", "InfoNCE", "Method", "Paced",
-    "Step", "Triplet",
-]  # fmt: skip
+__all__ = ["NCR", "Complementary", "Credible", "HardFirst", "InfoNCE", "Method",
+           "Paced", "Step", "Triplet"]  # fmt: skip
 
 
 _NULL = Judge()

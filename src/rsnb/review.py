@@ -4,8 +4,6 @@ Explained in notebook 01 and `book/own_data.md`. Wrong captions come as a page t
 and a table to mark, which `rsnb.data.load(..., drop=...)` takes back.
 """
 
-from __future__ import annotations
-
 import base64
 import html
 import io
@@ -70,14 +68,11 @@ def write_html(path: str | Path, found: Mismatches, *, worst: int = 200) -> Path
     for rank, t in enumerate(found.ranking()[:worst].tolist(), 1):
         i = int(pairs.gt[t])
         label = f" ({pairs.label[i]})" if pairs.label[i] else ""
-        cells = [
-            str(rank),
-            f"{_thumb(pairs.image(i)) if pairs.has_pixels[i] else 'no pixels'}<br>"
-            f"<small>{html.escape(pairs.ids[i] + label)}</small>",
-            f"{html.escape(pairs.captions[t])}<br>"
-            f"<small>{html.escape(found.reasons(t))}</small>",
-            f"{found.score[t]:.2f}",
-        ]
+        image = _thumb(pairs.image(i)) if pairs.has_pixels[i] else "no pixels"
+        known, why = html.escape(pairs.ids[i] + label), html.escape(found.reasons(t))
+        text = html.escape(pairs.captions[t])
+        cells = [f"{rank}", f"{image}<br><small>{known}</small>"]
+        cells += [f"{text}<br><small>{why}</small>", f"{found.score[t]:.2f}"]
         rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
     summary = (
         f"{len(found.score):,} captions; about {found.rate:.1%} are estimated to be "

@@ -3,8 +3,6 @@
 Explained in notebook 03, term by term. `methods.Paced` is our scale-free form.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -147,10 +145,9 @@ def rrsitr(
     size = len(sim)
     sims = [sim] if local is None else [sim, local]
     if len(sims) != 1 + cfg.local or any(s.shape != (size, size) for s in sims):
-        raise ParameterError(
-            f"rrsitr with local={cfg.local} needs {1 + cfg.local} square similarities "
-            f"of one batch, got {[tuple(s.shape) for s in sims]}."
-        )
+        want = f"{1 + cfg.local} square similarities of one batch"
+        got = [tuple(s.shape) for s in sims]
+        raise ParameterError(f"rrsitr, local={cfg.local}, needs {want}, got {got}.")
     cfg.check_batch(size)
     each = torch.stack([x for s in sims for x in info_nce_each(cfg.scale * s)]).sum(0)
     ell = each.detach()

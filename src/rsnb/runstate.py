@@ -4,8 +4,6 @@ Explained in notebook 02. Model, running mean, best weights and optimiser lie in
 safetensors file; step, log and settings in its receipt.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +37,7 @@ class RunState:
     def save(self, path: Path, **facts: Any) -> None:
         """Write all tensors; `facts` go to the receipt."""
         parts = {"model": self.model.state_dict(), "mean": self.mean, "best": self.best}
-        out = {
-            f"{part}/{k}": v for part, state in parts.items() for k, v in state.items()
-        }
+        out = {f"{part}/{k}": v for part in parts for k, v in parts[part].items()}
         out |= {f"look/{i:04d}": v for i, v in enumerate(self.looks)}
         for i, slots in self.optim.state_dict()["state"].items():
             out |= {f"optim/{i}/{k}": v for k, v in slots.items()}

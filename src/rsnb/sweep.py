@@ -5,8 +5,6 @@ receipt in `book/results/noise/PLAN/`, resumes one that was stopped, and may run
 another process with `--part`. Settings are tuned on validation at 60 % first.
 """
 
-from __future__ import annotations
-
 import argparse
 import base64
 import re
@@ -74,10 +72,8 @@ def tuned(plan: str, method: str) -> int:
     trials = [arm.path for arm in tuning(plan, method)]
     missing = [p.stem for p in trials if not p.is_file()]
     if missing:
-        raise ParameterError(
-            f"{plan} is not tuned: {', '.join(missing)} missing. Run "
-            f"`python -m rsnb sweep noise {plan} --tune` first."
-        )
+        fix = f"Run `python -m rsnb sweep noise {plan} --tune` first"
+        raise ParameterError(f"{plan} lacks trials: {', '.join(missing)}. {fix}.")
     return int(np.argmax([read_json(p)["val_mR"] for p in trials]))
 
 
@@ -145,9 +141,8 @@ def run(arm: Arm, parts: _Parts | None = None) -> dict[str, Any]:
     start = assets.backbone(arm.start)
     cfg = replace(p.cfg, seed=arm.draw, **settings)  # type: ignore[arg-type]
     moved = noise.draw(train, arm.rate, seed=42 + arm.draw, split=p.split)
-    identity = fingerprint(
-        repr(method), repr(cfg), start.digest, moved.sha256, train.source.get("sha256")
-    )
+    data = train.source.get("sha256")
+    identity = fingerprint(repr(method), repr(cfg), start.digest, moved.sha256, data)
     if arm.path.is_file():
         known = read_json(arm.path)
         if known["identity"] == identity:

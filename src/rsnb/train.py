@@ -4,8 +4,6 @@ Explained in notebooks 02 and 03. Data order and augmentation follow from (seed,
 step) alone, so a run that stops anywhere and resumes ends with the same bytes.
 """
 
-from __future__ import annotations
-
 import json
 import time
 from dataclasses import asdict, dataclass
@@ -105,10 +103,8 @@ def fit(
     if path and receipt_path(path).is_file():
         saved = read_json(receipt_path(path))
         if saved["identity"] != identity:
-            raise ParameterError(
-                f"{folder} holds a run with other settings, data or start weights. "
-                "Give this run a folder of its own, or delete that one."
-            )
+            what = f"{folder} holds a run with other settings, data or start weights"
+            raise ParameterError(f"{what}. Take another folder, or delete that one.")
         state.restore(path)
         epoch, step, log = saved["epoch"], saved["step"], saved["log"]
         losses, seconds = saved["losses"], saved["seconds"]

@@ -5,8 +5,6 @@ chosen by validation mR: no method is tuned with more care than its rivals. RRSI
 at its published batch of 100, which its thresholds need.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
