@@ -4,8 +4,6 @@ Import the module that you need (`from rsnb import data, metrics`). Nothing heav
 loaded here; `book/intro.md` lists what each module is for.
 """
 
-from __future__ import annotations
-
 __all__ = ["__version__"]
 
 __version__ = "0.1.0"

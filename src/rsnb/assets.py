@@ -3,8 +3,6 @@
 Explained in notebooks 02 and 04 and `book/how_to_run.md`.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -19,7 +17,7 @@ from rsnb.data import load as load_data
 from rsnb.embed import embed
 from rsnb.errors import BackboneError
 from rsnb.files import cache_dir, fingerprint, read_json, receipt_path
-from rsnb.metrics import Recall, caption_ceiling, evaluate_embeddings
+from rsnb.metrics import caption_ceiling, evaluate_embeddings
 from rsnb.pairs import join
 from rsnb.pixels import load_pixels
 from rsnb.report import record
@@ -85,22 +83,21 @@ def backbone(name: str, seed: int | None = None) -> Backbone:
     return backbones.load(str(path)) if path.is_file() else make(name, seed)
 
 
-def score(
-    model: Backbone, data: str, split: str = "test", *, turns: bool = False
-) -> tuple[Recall, dict]:
-    """Return recall on a split, and a JSON-able row with interval and ceiling."""
-    pairs = load_data(data).where(split).with_pixels()
+def score(model: Backbone, data: str, *, turns: bool = False) -> dict[str, Any]:
+    """Return recall on the test split with interval and ceiling, JSON-able."""
+    pairs = load_data(data).where("test").with_pixels()
     emb = embed(model, pairs, turns=turns)
     recall = evaluate_embeddings(emb.txt, emb.img, pairs.gt)
     interval = bootstrap_ci(recall)
-    row: dict[str, Any] = {k: round(v, 2) for k, v in recall.as_dict().items()}
-    row["mR_interval"] = [round(interval.low, 2), round(interval.high, 2)]
-    row["caption_ceiling"] = caption_ceiling(pairs.captions, pairs.gt).as_dict()
-    row["images"], row["captions"] = len(pairs), len(pairs.captions)
-    return recall, row
+    return {
+        **{k: round(v, 2) for k, v in recall.as_dict().items()},
+        "mR_interval": [round(interval.low, 2), round(interval.high, 2)],
+        "caption_ceiling": caption_ceiling(pairs.captions, pairs.gt).as_dict(),
+        "images": len(pairs), "captions": len(pairs.captions),
+    }  # fmt: skip
 
 
-def measure(name: str, seeds: list[int], split: str = "test") -> dict[str, Any]:
+def measure(name: str, seeds: list[int]) -> dict[str, Any]:
     """Train a recipe with several seeds, score each once, and write the receipt.
 
     The receipt is `book/results/backbone-<name>.json` of the working tree.
@@ -109,16 +106,15 @@ def measure(name: str, seeds: list[int], split: str = "test") -> dict[str, Any]:
     for seed in seeds:
         model = backbone(name, seed)
         receipt = read_json(receipt_path(_path(name, seed)))
-        _, row = score(model, recipe.data, split, turns=recipe.turns)
         runs.append({
-            "seed": seed, **row, "train_seconds": receipt["seconds"],
-            "best_epoch": receipt["best_epoch"], "weights": model.digest,
+            "seed": seed, **score(model, recipe.data, turns=recipe.turns),
+            "train_seconds": receipt["seconds"], "best_epoch": receipt["best_epoch"],
+            "weights": model.digest,
         })  # fmt: skip
     mean = sum(r["mR"] for r in runs) / len(runs)
     figures = {"mR_mean": round(mean, 2), "runs": runs}
-    command = (
-        f"python -m rsnb assets {name} --measure --seeds {' '.join(map(str, seeds))}"
-    )
+    listed = " ".join(map(str, seeds))
+    command = f"python -m rsnb assets {name} --measure --seeds {listed}"
     inputs = {"data": load_data(recipe.data).source.get("sha256")}
     record(f"backbone-{name}", figures, command=command, seeds=seeds, inputs=inputs)
     return figures

@@ -5,8 +5,6 @@ each caption beside a random image, which is wrong almost surely. What is given 
 mixture of such pairs and true ones; how much of either decides the score.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,9 +13,10 @@ from types import MappingProxyType
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
+from rsnb import evidence as ev
 from rsnb.backbones import Backbone
 from rsnb.errors import ParameterError
-from rsnb.evidence import AuditConfig, from_captions, from_images, halves
+from rsnb.evidence import AuditConfig, Evidence, Halves
 from rsnb.facts import named_classes
 from rsnb.pacing import null_posterior
 from rsnb.pairs import Pairs
@@ -26,14 +25,12 @@ from rsnb.words import split_words
 __all__ = ["WORDING", "AuditConfig", "Mismatches", "combine", "mismatches"]
 
 #: evidence → what it says against a pair.
-WORDING: Mapping[str, str] = MappingProxyType(
-    {
-        "unseen": "does not fit, to a model that never saw the pair",
-        "learned": "not taken up by a model that was trained on it",
-        "captions": "unlike the image's other captions",
-        "class": "reads like another class",
-    }
-)
+WORDING: Mapping[str, str] = MappingProxyType({
+    "unseen": "does not fit, to a model that never saw the pair",
+    "learned": "not taken up by a model that was trained on it",
+    "captions": "unlike the image's other captions",
+    "class": "reads like another class",
+})  # fmt: skip
 SUSPECT = 0.1  # few true pairs are beaten by this share of random pairs
 SMALLEST = 8  # images; below it there is no null to speak of
 ROUNDS = 5
@@ -71,12 +68,11 @@ class Mismatches:
     def reasons(self, t: int) -> str:
         """Return what speaks against caption `t`, the strongest first, in words."""
         found = [f"the text {self.broken[t]}"] if self.broken[t] else []
-        column = {name: float(share[t]) for name, share in self.evidence.items()}
-        for name in sorted(column, key=lambda name: -column[name]):
-            if column[name] >= SUSPECT:
-                named = f", names {self.names[t]}" if self.names[t] else ""
-                more = named if name == "class" else ""
-                found.append(f"{WORDING[name]} ({column[name]:.0%}{more})")
+        for name, share in sorted(self.evidence.items(), key=lambda e: -e[1][t]):
+            if share[t] >= SUSPECT:
+                named = self.names[t] if name == "class" else ""
+                more = f", names {named}" if named else ""
+                found.append(f"{WORDING[name]} ({share[t]:.0%}{more})")
         return "; ".join(found)
 
 
@@ -100,22 +96,17 @@ def mismatches(
             and no image with two captions.
     """
     how = how or AuditConfig()
-    seen = pairs.has_pixels & (backbone is not None)
-    if seen.all() and backbone:
-        score, rate, evidence = _judged(pairs, backbone, how)
-    else:
-        score, rate, evidence = _judged(pairs, None, how)
+    seen = pairs.has_pixels
+    score, rate, evidence = _judged(pairs, backbone if seen.all() else None, how)
+    if backbone and SMALLEST <= seen.sum() < len(seen):
         rows = np.flatnonzero(seen[pairs.gt])
-        if backbone and seen.sum() >= SMALLEST:
-            part = pairs.subset(seen)
-            rows = rows[np.argsort(pairs.gt[rows], kind="stable")]
-            share = len(rows) / len(score)
-            rest = rate
-            score[rows], rate, better = _judged(part, backbone, how)
-            rate = share * rate + (1 - share) * rest
-            for name, values in better.items():
-                whole = np.full(len(score), np.nan, np.float32)
-                evidence.setdefault(name, whole)[rows] = values
+        rows = rows[np.argsort(pairs.gt[rows], kind="stable")]
+        share, rest = len(rows) / len(score), rate
+        score[rows], rate, better = _judged(pairs.subset(seen), backbone, how)
+        rate = share * rate + (1 - share) * rest
+        for name, values in better.items():
+            whole = np.full(len(score), np.nan, np.float32)
+            evidence.setdefault(name, whole)[rows] = values
     own, named = named_classes(pairs)
     label = dict(zip(own, pairs.label, strict=True))
     names = tuple(
@@ -127,30 +118,25 @@ def mismatches(
 
 
 def _fault(text: str) -> str:
-    hit = _BROKEN.search(text)
-    if hit:
+    if hit := _BROKEN.search(text):
         return f"holds {hit.group()!r}"
     return "" if split_words(text) else "has no words"
 
 
 def _judged(
-    pairs: Pairs, backbone: Backbone | None, how: AuditConfig
-) -> tuple[np.ndarray, float, dict[str, np.ndarray]]:
+    pairs: Pairs, backbone: Backbone | None, how: AuditConfig,
+) -> tuple[np.ndarray, float, Evidence]:  # fmt: skip
     """Return score, rate and evidence as in `Mismatches`."""
     if len(pairs) < SMALLEST:
-        raise ParameterError(
-            f"{pairs.name}: {len(pairs)} images are too few to audit; "
-            f"{SMALLEST} are needed."
-        )
-    found = from_images(pairs, backbone, how) if backbone else {}
-    found |= from_captions(pairs, how)
+        few = f"{pairs.name}: {len(pairs)} images are too few to audit"
+        raise ParameterError(f"{few}; {SMALLEST} are needed.")
+    found = ev.from_images(pairs, backbone, how) if backbone else {}
+    found |= ev.from_captions(pairs, how)
     if not found:
-        raise ParameterError(
-            f"{pairs.name}: nothing to judge by: no backbone with pixels, no classes, "
-            "and no image with two captions. Name a backbone."
-        )
+        lack = "no backbone with pixels, no classes, no image with two captions"
+        raise ParameterError(f"{pairs.name}: {lack}. Name a backbone.")
     good = np.array([not _fault(c) for c in pairs.captions])
-    loss, null = combine(found, halves(pairs, how))
+    loss, null = combine(found, ev.halves(pairs, how))
     clean, rate = null_posterior(loss[good], null[good])
     score = np.ones(len(good), np.float32)
     score[good] = 1 - clean
@@ -158,9 +144,7 @@ def _judged(
     return score, rate, {k: _beaten(*v.sum(1)) for k, v in found.items()}
 
 
-def combine(
-    found: Mapping[str, np.ndarray], two: list[tuple[np.ndarray, np.ndarray]]
-) -> tuple[np.ndarray, np.ndarray]:
+def combine(found: Evidence, two: Halves) -> tuple[np.ndarray, np.ndarray]:
     """Return one loss of the given pairs (T,) and of the random ones (T,).
 
     Logistic regression of true against wrong pairs, where random pairs are wrong and a
@@ -180,11 +164,9 @@ def combine(
     for _ in range(ROUNDS):
         for (_, rows), (_, other) in (two, two[::-1]):
             n, believed = len(other), clean[other]
-            weight = np.concatenate([believed, 1 - believed, np.ones(n)])
-            model = LogisticRegression().fit(
-                x[[0, 0, 1]][:, other].reshape(3 * n, -1),
-                np.repeat([0, 1, 1], n), weight + 1e-9,
-            )  # fmt: skip
+            weight = np.concatenate([believed, 1 - believed, np.ones(n)]) + 1e-9
+            seen, wrong = x[[0, 0, 1]][:, other].reshape(3 * n, -1), [0, 1, 1]
+            model = LogisticRegression().fit(seen, np.repeat(wrong, n), weight)
             for k in (0, 1):
                 loss[k, rows] = model.decision_function(x[k, rows])
         clean, _ = null_posterior(*loss)
@@ -194,5 +176,5 @@ def combine(
 def _beaten(loss: np.ndarray, null: np.ndarray) -> np.ndarray:
     """Return the share of random pairs with a smaller loss; ties count half."""
     null = np.sort(null)
-    below = np.searchsorted(null, loss, "left") + np.searchsorted(null, loss, "right")
-    return (below / (2 * len(null))).astype(np.float32)
+    below, level = (np.searchsorted(null, loss, side) for side in ("left", "right"))
+    return ((below + level) / (2 * len(null))).astype(np.float32)

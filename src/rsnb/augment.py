@@ -4,10 +4,7 @@ Explained in notebook 02. An overhead scene has no up, so all eight symmetries o
 square are fair, provided that "left" becomes "top" when the image is turned.
 """
 
-from __future__ import annotations
-
 import re
-from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -96,8 +93,3 @@ def resize(images: Tensor, side: int) -> Tensor:
     if images.shape[-1] == side or not len(images):
         return images[..., :side, :side]
     return F.interpolate(images, (side, side), mode="bilinear", antialias=True)
-
-
-def turned_captions(captions: Sequence[str]) -> list[list[str]]:
-    """Return the captions under each of the 8 symmetries: [k][t]."""
-    return [[turn_caption(c, k) for c in captions] for k in range(SYMMETRIES)]

@@ -3,8 +3,6 @@
 Explained in notebook 03.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch
@@ -17,7 +15,10 @@ from rsnb.files import fingerprint
 __all__ = ["interpolate", "move_mean", "rebuild", "with_weights"]
 
 
-def rebuild(start: Backbone, weights: Mapping[str, Tensor] | None = None) -> nn.Module:
+Weights = Mapping[str, Tensor]
+
+
+def rebuild(start: Backbone, weights: Weights | None = None) -> nn.Module:
     """Return a new module of `start`'s architecture with `weights`, or its own."""
     model = build(start.entry.config, start.entry.activation)
     model.load_state_dict(weights or start.model.state_dict())
@@ -25,7 +26,7 @@ def rebuild(start: Backbone, weights: Mapping[str, Tensor] | None = None) -> nn.
     return model.to(memory_format=torch.channels_last).to(start.device)
 
 
-def with_weights(start: Backbone, weights: Mapping[str, Tensor]) -> Backbone:
+def with_weights(start: Backbone, weights: Weights) -> Backbone:
     """Return a backbone like `start`, with other weights."""
     digest = fingerprint(*(v.cpu().numpy() for v in weights.values()))
     return wrap(start.name, rebuild(start, weights), start.entry, digest)
@@ -40,20 +41,14 @@ def interpolate(start: Backbone, end: Backbone, share: float = 0.5) -> Backbone:
     a, b = start.model.state_dict(), end.model.state_dict()
     shapes = [{k: v.shape for k, v in state.items()} for state in (a, b)]
     if shapes[0] != shapes[1] or start.entry.words != end.entry.words:
-        raise BackboneError(
-            f"{start.name} and {end.name} differ in architecture or vocabulary; only a "
-            "backbone and its own fine-tuned copy can be averaged."
-        )
-    mixed = {
-        k: torch.lerp(a[k], v, share) if v.is_floating_point() else v
-        for k, v in b.items()
-    }
+        what = f"{start.name} and {end.name} differ in architecture or vocabulary"
+        raise BackboneError(f"{what}; only a fine-tuned copy can be averaged.")
+    smooth = {k for k, v in b.items() if v.is_floating_point()}
+    mixed = {k: torch.lerp(a[k], v, share) if k in smooth else v for k, v in b.items()}
     return with_weights(start, mixed)
 
 
-def move_mean(
-    mean: dict[str, Tensor], model: nn.Module, decay: float, step: int
-) -> None:
+def move_mean(mean: Weights, model: nn.Module, decay: float, step: int) -> None:
     """Move a running mean of weights, in place, towards the model."""
     decay = min(decay, (1 + step) / (10 + step))  # forget the random start soon
     for k, v in model.state_dict().items():

@@ -5,8 +5,6 @@ GELU it was trained with, and the wrong one loads without a word and loses recal
 every entry states the activation, and a stored probe vector proves it after loading.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -21,15 +19,9 @@ from open_clip.transformer import QuickGELU
 from safetensors.torch import save as st_save
 from torch import Tensor, nn
 
+from rsnb import files
 from rsnb.checkpoints import check_probe, locate, probe, read_weights
 from rsnb.errors import BackboneError
-from rsnb.files import (
-    cache_dir,
-    read_json,
-    receipt_path,
-    sha256_bytes,
-    write_with_receipt,
-)
 from rsnb.registry import REGISTRY, Entry
 from rsnb.words import WordTokenizer
 
@@ -71,14 +63,11 @@ class Backbone:
     def prepare(self, images: np.ndarray) -> Tensor:
         """Return float (B, 3, S, S), encoder input, from uint8 (B, S', S', 3)."""
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
-            raise BackboneError(
-                f"images are {images.dtype} {images.shape}; uint8 (B, S, S, 3) is "
-                "needed. rsnb.pixels.load_pixels makes that."
-            )
+            what = f"images are {images.dtype} {images.shape}, not uint8 (B, S, S, 3)"
+            raise BackboneError(f"{what}. rsnb.pixels.load_pixels makes that.")
         x = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
-        if x.shape[-1] != self.image_size:
-            side = (self.image_size, self.image_size)
-            x = F.interpolate(x, side, mode="bicubic", antialias=True)
+        if x.shape[-1] != (side := self.image_size):
+            x = F.interpolate(x, (side, side), mode="bicubic", antialias=True)
         return self.normalise(x)
 
     @torch.inference_mode()
@@ -112,26 +101,23 @@ def build(config: str | dict[str, Any], activation: str) -> nn.Module:
     quick = any(isinstance(m, QuickGELU) for m in model.modules())
     found = "quickgelu" if quick else "gelu"
     if found != activation:
+        what = f"{config}: blocks use {found}, the entry says {activation}"
         raise BackboneError(
-            f"{config}: blocks use {found}, the entry says {activation}. "
-            "Name the activation that the checkpoint was trained with."
+            f"{what}. Name the one that the checkpoint was trained with."
         )
     return model.eval()
 
 
 def wrap(name: str, model: nn.Module, entry: Entry, digest: str) -> Backbone:
     """Return a `Backbone` around a model that is loaded or being trained."""
-    if entry.words is not None:
-        words = WordTokenizer(tuple(entry.words["words"]), entry.words["context"])
+    known = entry.config if isinstance(entry.config, str) else "ViT-B-32"
+    ids: Callable[[list[str]], Any] = (
+        WordTokenizer(tuple(entry.words["words"]), entry.words["context"])
+        if entry.words else open_clip.get_tokenizer(known)
+    )  # fmt: skip
 
-        def tokenize(texts: Sequence[str]) -> Tensor:
-            return torch.from_numpy(words(texts))
-    else:
-        known = entry.config if isinstance(entry.config, str) else "ViT-B-32"
-        tokenizer = open_clip.get_tokenizer(known)
-
-        def tokenize(texts: Sequence[str]) -> Tensor:
-            return tokenizer(list(texts))
+    def tokenize(texts: Sequence[str]) -> Tensor:
+        return torch.as_tensor(ids(list(texts)))
 
     size = model.visual.image_size  # type: ignore[union-attr]
     side = int(size[0] if isinstance(size, tuple | list) else size)  # type: ignore
@@ -140,16 +126,14 @@ def wrap(name: str, model: nn.Module, entry: Entry, digest: str) -> Backbone:
 
 def _own(path: Path) -> Entry:
     """Return the entry that `save` put in the receipt beside one of our files."""
-    facts = read_json(receipt_path(path))
+    facts = files.read_json(files.receipt_path(path))
     entry = dict(facts["entry"], weights=str(path), sha256=facts["sha256"])
     for key in ("mean", "std", "probe"):
         entry[key] = tuple(entry[key])
     return Entry(**entry)
 
 
-def resolve(
-    name: str, config: str | None = None, activation: str | None = None
-) -> Entry:
+def resolve(name: str, config: str | None, activation: str | None) -> Entry:
     """Return the entry of a registry name, a shipped or trained name, or a path.
 
     Raises:
@@ -157,18 +141,16 @@ def resolve(
     """
     if name in REGISTRY:
         return REGISTRY[name]
-    places = Path(__file__).parent / "weights", cache_dir() / "backbones"
+    places = Path(__file__).parent / "weights", files.cache_dir() / "backbones"
     for path in (*(d / f"{name}.safetensors" for d in places), Path(name)):
         if path.is_file() and path.suffix == ".safetensors":
-            receipt = receipt_path(path)
-            if receipt.is_file() and "entry" in read_json(receipt):
+            receipt = files.receipt_path(path)
+            if receipt.is_file() and "entry" in files.read_json(receipt):
                 return _own(path)
     if not Path(name).is_file():
-        shipped = sorted(p.stem for d in places for p in d.glob("*.safetensors"))
-        raise BackboneError(
-            f"no backbone {name!r}: not in the registry ({', '.join(REGISTRY)}), not "
-            f"shipped or trained ({', '.join(shipped) or 'none'}), and no such file."
-        )
+        ours = sorted(p.stem for d in places for p in d.glob("*.safetensors"))
+        names = ", ".join([*REGISTRY, *ours])
+        raise BackboneError(f"no backbone {name!r}: no such file, and none of {names}.")
     if config is None or activation is None:
         raise BackboneError(
             f"{name} does not say how it was trained. Pass config=, an open_clip model "
@@ -204,11 +186,12 @@ def load(
     missing, extra = model.load_state_dict(state, strict=False)
     missing = [k for k in missing if not k.endswith("num_batches_tracked")]
     if missing or extra:
-        raise BackboneError(
-            f"{name} does not fit {entry.config}: {len(missing)} tensors are missing "
-            f"({', '.join(missing[:3])}), {len(extra)} unknown "
-            f"({', '.join(extra[:3])}). Name the config it was trained with."
+        few, more = ", ".join(missing[:3]), ", ".join(extra[:3])
+        what = (
+            f"{len(missing)} tensors are missing ({few}), {len(extra)} unknown ({more})"
         )
+        fix = "Name the config it was trained with"
+        raise BackboneError(f"{name} does not fit {entry.config}: {what}. {fix}.")
     out = wrap(Path(name).stem, model.to(device), entry, digest)
     check_probe(out)
     return out
@@ -228,7 +211,7 @@ def save(path: str | Path, backbone: Backbone, /, **facts: Any) -> Backbone:
     model = build(backbone.entry.config, backbone.entry.activation)
     model.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
     data = st_save({k: v.contiguous() for k, v in state.items()})
-    rounded = wrap(backbone.name, model, backbone.entry, sha256_bytes(data))
+    rounded = wrap(backbone.name, model, backbone.entry, files.sha256_bytes(data))
     entry = dict(asdict(backbone.entry), probe=probe(rounded), weights="")
-    write_with_receipt(path, data, entry=entry, **facts)
+    files.write_with_receipt(path, data, entry=entry, **facts)
     return load(str(path))

@@ -4,9 +4,7 @@ Explained in notebook 02. So a run that stops anywhere resumes with the same dat
 Caption weights (notebook 03) are a second input: they decide what is drawn how often.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rsnb.augment import SYMMETRIES, random_view, resize, turn, turned_captions
+from rsnb.augment import SYMMETRIES, random_view, resize, turn, turn_caption
 from rsnb.backbones import Backbone
-from rsnb.errors import ParameterError
+from rsnb.errors import check_settings
 from rsnb.pacing import draw
 from rsnb.pairs import Pairs
 
@@ -65,18 +63,12 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse values that no run could mean."""
-        checks = {
-            "epochs": self.epochs >= 1,
-            "batch_size": self.batch_size >= 2,
-            "lr": 0 < self.lr < 1,
-            "min_scale": 0 < self.min_scale <= 1,
-            "full": 0 <= self.full <= 1,
-            "average": 0 <= self.average < 1,
-            "eval_every": self.eval_every >= 1,
-        }
-        bad = [f"{k}={getattr(self, k)}" for k, ok in checks.items() if not ok]
-        if bad:
-            raise ParameterError(f"TrainConfig: {', '.join(bad)} out of range.")
+        check_settings(
+            self, epochs=self.epochs >= 1, batch_size=self.batch_size >= 2,
+            lr=0 < self.lr < 1, min_scale=0 < self.min_scale <= 1,
+            full=0 <= self.full <= 1, average=0 <= self.average < 1,
+            eval_every=self.eval_every >= 1,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -106,9 +98,8 @@ class Batches:
         # Channels last, as the pixels lie and as convolutions are fastest on a CPU.
         self.pixels = torch.from_numpy(pixels).permute(0, 3, 1, 2)
         self.cfg, self.side, self.gt = cfg, backbone.image_size, pairs.gt
-        turned = (
-            turned_captions(pairs.captions) if cfg.symmetric else [list(pairs.captions)]
-        )
+        ways = range(SYMMETRIES if cfg.symmetric else 1)
+        turned = ([turn_caption(c, k) for c in pairs.captions] for k in ways)
         self.ids = torch.stack([backbone.tokenize(c) for c in turned])
         text_id = {c: i for i, c in enumerate(dict.fromkeys(pairs.captions))}
         self.text = np.array([text_id[c] for c in pairs.captions])
@@ -120,16 +111,15 @@ class Batches:
         self.steps = max(1, len(self.images) // cfg.batch_size)
 
     def embed(
-        self, model: Any, normalise: Callable[[Tensor], Tensor]
-    ) -> tuple[Tensor, Tensor]:
+        self, model: Any, normalise: Callable[[Tensor], Tensor],
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Return unit rows (N, d) of the images, whole, and (T, d) of the captions."""
         if self.small is None:
             parts = [resize(p, self.side) for p in self.pixels.split(256)]
             self.small = torch.cat(parts).contiguous(memory_format=torch.channels_last)
         kind = next(model.parameters()).device
-        images = (
-            model.encode_image(normalise(p.to(kind))) for p in self.small.split(256)
-        )
+        whole = (normalise(p.to(kind)) for p in self.small.split(256))
+        images = map(model.encode_image, whole)
         texts = (model.encode_text(p.to(kind)) for p in self.ids[0].split(512))
         img, txt = (torch.cat([e.float() for e in part]) for part in (images, texts))
         return F.normalize(img, dim=-1).cpu(), F.normalize(txt, dim=-1).cpu()
@@ -147,22 +137,17 @@ class Batches:
         cfg = self.cfg
         weight = np.ones(len(self.text)) if weight is None else weight
         rng = np.random.default_rng((cfg.seed, epoch))
-        images, texts = draw(
-            weight, self.order, self.first, self.count, self.images, rng
-        )
+        own = self.order, self.first, self.count, self.images
+        images, texts = draw(weight, *own, rng)
         for step in range(start, self.steps):
             part = slice(step * cfg.batch_size, (step + 1) * cfg.batch_size)
             yield self._batch(images[part], texts[part], (cfg.seed, epoch, step))
 
-    def _batch(
-        self, rows: np.ndarray, caps: np.ndarray, seed: tuple[int, ...]
-    ) -> Batch:
+    def _batch(self, rows: np.ndarray, caps: np.ndarray, seed: Sequence[int]) -> Batch:
         cfg, rng = self.cfg, np.random.default_rng(seed)
         gen = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        images = random_view(
-            self.pixels[torch.from_numpy(rows)],
-            self.side, cfg.min_scale, cfg.full, cfg.jitter, gen,
-        )  # fmt: skip
+        how = self.side, cfg.min_scale, cfg.full, cfg.jitter, gen
+        images = random_view(self.pixels[torch.from_numpy(rows)], *how)
         ids = self.ids[0][caps]
         if cfg.symmetric:
             which = torch.randint(SYMMETRIES, (len(rows),), generator=gen)

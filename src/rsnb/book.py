@@ -6,8 +6,6 @@ build starts clean and a warning fails it, because Jupyter Book returns 0 for a 
 with a failed cell, and again for an unchanged bad page in a second build.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess
@@ -50,10 +48,8 @@ def stage(root: Path) -> Path:
     bad = {nb.stem: why for nb in notebooks if (why := stale(done[nb], now[nb]))}
     if bad:
         lines = "\n".join(f"  {name}: {why}" for name, why in bad.items())
-        raise StalePageError(
-            f"these pages do not show what the tree now holds:\n{lines}\n"
-            "Run `python -m rsnb run --profile world`, or `make book` for both steps."
-        )
+        fix = "Run `python -m rsnb run --profile world`, or `make book` for both steps."
+        raise StalePageError(f"pages that show another tree than this:\n{lines}\n{fix}")
     site = root / "build" / "site"
     shutil.rmtree(site, ignore_errors=True)
     keep_out = shutil.ignore_patterns("results")
@@ -111,9 +107,8 @@ def check_html(html: Path, root: Path) -> Iterator[str]:
 
     own = ("genindex.html", "search.html", "py-modindex.html")
     found = sorted(p for p in html.rglob("*.html") if "_static" not in p.parts)
-    soups = {
-        p.resolve(): BeautifulSoup(p.read_text("utf-8"), "html.parser") for p in found
-    }
+    text = {p.resolve(): p.read_text("utf-8") for p in found}
+    soups = {p: BeautifulSoup(t, "html.parser") for p, t in text.items()}
     anchors = {p: {str(t["id"]) for t in s.find_all(id=True)} for p, s in soups.items()}
     for path, soup in soups.items():
         page = path.relative_to(html.resolve()).as_posix()
@@ -140,16 +135,14 @@ def check_html(html: Path, root: Path) -> Iterator[str]:
                 yield f"{page}: not rendered: {line.strip()[:80]}"
 
 
-def _broken(
-    url: str, page: Path, html: Path, anchors: dict[Path, set[str]]
-) -> str | None:
+def _broken(url: str, page: Path, html: Path, anchors: dict[Path, set[str]]) -> str:
     parts = urlsplit(url)
     if parts.scheme or parts.netloc or not (parts.path or parts.fragment):
-        return None
+        return ""
     target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
     if not target.is_relative_to(html.resolve()) or not target.exists():
         return f"broken link {url}"
     ids = anchors.get(target)  # of a page of ours
     if parts.fragment and ids is not None and unquote(parts.fragment) not in ids:
         return f"no such anchor {url}"
-    return None
+    return ""

@@ -5,8 +5,6 @@ the cache. A checkpoint loads without a word with the wrong GELU or mean, but th
 embedding of a fixed picture and a fixed caption, the probe, differs.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +16,8 @@ from safetensors.torch import load as st_load
 from safetensors.torch import save as st_save
 from torch import Tensor
 
+from rsnb import files
 from rsnb.errors import BackboneError
-from rsnb.files import (
-    cache_dir,
-    read_json,
-    read_verified,
-    receipt_path,
-    sha256_file,
-    write_with_receipt,
-)
 from rsnb.registry import Entry
 
 __all__ = ["check_probe", "locate", "probe", "read_weights"]
@@ -36,17 +27,18 @@ PROBE_TOLERANCE = 1e-4  # a wrong GELU or mean moves unit vectors by 1e-3 and mo
 
 def read_weights(path: Path, sha256: str | None) -> tuple[dict[str, Tensor], str]:
     """Return tensors and file digest; a `.pt` is converted once to safetensors."""
-    digest = sha256_file(path)
-    if sha256 is None and receipt_path(path).is_file():
-        sha256 = read_json(receipt_path(path))["sha256"]
-    read_verified(path, sha256 or digest)
+    digest = files.sha256_file(path)
+    if sha256 is None and files.receipt_path(path).is_file():
+        sha256 = files.read_json(files.receipt_path(path))["sha256"]
+    files.read_verified(path, sha256 or digest)
     safe = path
     if path.suffix != ".safetensors":
-        safe = cache_dir() / "weights" / f"{digest[:32]}.safetensors"
-        if not receipt_path(safe).is_file():
+        safe = files.cache_dir() / "weights" / f"{digest[:32]}.safetensors"
+        if not files.receipt_path(safe).is_file():
             _convert(path, safe, digest)
     try:
-        return st_load(read_verified(safe, digest if safe == path else None)), digest
+        data = files.read_verified(safe, digest if safe == path else None)
+        return st_load(data), digest
     except SafetensorError as e:
         raise BackboneError(f"{safe} is no safetensors file ({e}).") from e
 
@@ -55,13 +47,12 @@ def _convert(path: Path, safe: Path, digest: str) -> None:
     try:  # weights_only: a pickle that would run code is refused, not run
         state = open_clip.factory.load_state_dict(str(path), weights_only=True)
     except Exception as e:
-        raise BackboneError(
-            f"{path} is not a plain state dict of tensors ({type(e).__name__}). It "
-            "may hold code or be cut short; ask for the weights as safetensors."
-        ) from e
+        what = f"{path} is no plain state dict of tensors ({type(e).__name__})"
+        fix = "It may hold code or be cut short; ask for safetensors"
+        raise BackboneError(f"{what}. {fix}.") from e
     # clone: two names for one storage are legal in a .pt, not in safetensors
     tensors = {k: v.clone() for k, v in state.items() if isinstance(v, Tensor)}
-    write_with_receipt(safe, st_save(tensors), converted_from=digest)
+    files.write_with_receipt(safe, st_save(tensors), converted_from=digest)
 
 
 def locate(entry: Entry) -> Path:
@@ -76,11 +67,9 @@ def locate(entry: Entry) -> Path:
         owner, repo, file = rest.split("/", 2)
         return Path(huggingface_hub.hf_hub_download(f"{owner}/{repo}", file))
     except Exception as e:
-        raise BackboneError(
-            f"{entry.weights} ({entry.config}) could not be fetched "
-            f"({type(e).__name__}). Go online once, or download the file and pass its "
-            "path to load()."
-        ) from e
+        what = f"{entry.weights} ({entry.config}): not fetched ({type(e).__name__})"
+        fix = "Go online once, or pass the path of a copy to load()"
+        raise BackboneError(f"{what}. {fix}.") from e
 
 
 def probe(backbone: Any) -> tuple[float, ...]:
@@ -105,8 +94,7 @@ def check_probe(backbone: Any) -> None:
     gap = float(np.abs(np.subtract(probe(backbone), want)).max())
     if not gap <= PROBE_TOLERANCE:
         raise BackboneError(
-            f"{backbone.name}: its probe differs by {gap:.4f} from the stored one "
-            f"(allowed {PROBE_TOLERANCE}). Weights, activation "
-            f"({backbone.entry.activation}) or normalisation are not those of the "
-            "checkpoint; load it with the values that its entry states."
+            f"{backbone.name}: its probe differs by {gap:.4f} from the stored one. "
+            f"Weights, activation ({backbone.entry.activation}) or normalisation are "
+            "not those of the checkpoint; load it with what its entry states."
         )

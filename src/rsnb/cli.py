@@ -4,8 +4,6 @@ Explained in `book/how_to_run.md`. Exit codes: 0 all well, 1 a cell or the build
 2 bad input or parameters, 3 memory, time or disk ran out.
 """
 
-from __future__ import annotations
-
 import argparse
 import errno
 import sys

@@ -4,8 +4,6 @@ Explained in notebook 01 and in `book/own_data.md`. Faults are collected, never
 guessed away: one table of `Problem`s, or (lenient) quarantine with counts.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import os
@@ -29,6 +27,9 @@ from rsnb.stores import locate
 __all__ = ["CARDS", "Pairs", "load"]
 
 MANIFEST = re.compile(r"[^.].*(\.(jsonl?|csv)(\.gz)?|_caps\.txt|\.parquet)$")
+# What a reader may write into `drop`.
+MARKS = dict.fromkeys(("y", "yes", "x", "1"), True)
+MARKS |= dict.fromkeys(("", "n", "no", "0"), False)
 # name -> (images, captions, where its files come from)
 CARDS: Mapping[str, tuple[int, int, str]] = MappingProxyType({
     "ucm": (2100, 10500, "captions: dataset.json of UCM-Captions (RSICD_optimal "
@@ -45,8 +46,8 @@ CARDS: Mapping[str, tuple[int, int, str]] = MappingProxyType({
 
 
 def load(
-    name_or_path: str | Path, *, lenient: bool = False, drop: str | Path | None = None
-) -> Pairs:
+    name_or_path: str | Path, *, lenient: bool = False, drop: str | Path | None = None,
+) -> Pairs:  # fmt: skip
     """Load a data set.
 
     Args:
@@ -108,18 +109,15 @@ def load(
         "sha256": fingerprint(shas, [(r.image, r.token) for r in rows]),
         "problems": dict(Counter(p.kind for p in bad)),
     }  # fmt: skip
+    ids, split, label = zip(*((r.image, r.split, r.label) for r in rows), strict=True)
+    number = np.arange(len(rows))
     return Pairs(
-        name=name if name in CARDS else (root if "*" in path.name else path).stem,
-        ids=tuple(r.image for r in rows),
-        split=tuple(r.split for r in rows),
-        label=tuple(r.label for r in rows),
-        captions=tuple(c for r in rows for c in r.captions),
-        gt=np.repeat(np.arange(len(rows)), [len(r.captions) for r in rows]),
+        name if name in CARDS else (root if "*" in path.name else path).stem,
+        ids, split, label, tuple(c for r in rows for c in r.captions),
+        gt=np.repeat(number, [len(r.captions) for r in rows]),
         has_pixels=np.array([r.place is not None for r in rows], bool),
-        reader=StoreReader([r.place for r in rows]),
-        rows=np.arange(len(rows)),
-        source=source,
-    )
+        reader=StoreReader([r.place for r in rows]), rows=number, source=source,
+    )  # fmt: skip
 
 
 def _reviewed(pairs: Pairs, path: Path) -> Pairs:
@@ -136,15 +134,14 @@ def _reviewed(pairs: Pairs, path: Path) -> Pairs:
     for row in table:
         key = row["id"] or "", (row["caption"] or "").removeprefix("'")
         mark = (row["drop"] or "").strip().lower()
-        fault = ("", "") if places.get(key) else ("unknown caption", f"{key}")
-        if mark not in ("y", "yes", "x", "1", "", "n", "no", "0"):
+        fault = None if places.get(key) else ("unknown caption", f"{key}")
+        if mark not in MARKS:
             fault = "bad field", f"drop is {mark!r}"
-        if fault[0]:
+        if fault:
             fix = "mark y or nothing; audit the data again if it changed"
             bad.append(Problem(path.name, table.line_num, *fault, fix))
-            continue
-        t = places[key].pop()
-        keep[t] = mark in ("", "n", "no", "0")
+        else:
+            keep[places[key].pop()] = not MARKS[mark]
     if bad:
         raise DataProblems(f"{pairs.name}, drop={path.name}", bad)
     rows = np.flatnonzero(~keep)
@@ -180,10 +177,8 @@ def _manifests(path: Path) -> tuple[Path, list[Path]]:
     if path.is_file():
         return path.parent, [path]
     if not path.is_dir():
-        raise DataError(
-            f"{path} does not exist and is no known name; names: world, "
-            f"{', '.join(CARDS)}."
-        )
+        names = ", ".join(CARDS)
+        raise DataError(f"{path} is no file, folder or name; names: world, {names}.")
     inside = [*path.iterdir(), *(path / "data").glob("*.parquet")]
     return path, sorted(p for p in inside if p.is_file() and MANIFEST.match(p.name))
 
@@ -193,8 +188,8 @@ def _off_receipt(file: Path, rel: str, found: str) -> list[Problem]:
     receipt = receipt_path(file)
     if not receipt.is_file() or read_json(receipt).get("sha256", found) == found:
         return []
-    detail = f"sha256 is {found[:12]}…, not that of its receipt"
-    return [Problem(rel, 0, "unreadable file", detail, "fetch it again")]
+    what = f"sha256 is {found[:12]}…, not that of its receipt"
+    return [Problem(rel, 0, "unreadable file", what, "fetch it again")]
 
 
 def _off_card(name: str, rows: Sequence[Row]) -> list[Problem]:

@@ -3,11 +3,10 @@
 Explained in notebook 01.
 """
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import imagehash
 import numpy as np
@@ -21,9 +20,9 @@ from rsnb.words import split_words
 __all__ = ["Duplicates", "caption_matches", "image_prints", "near_duplicates"]
 
 # A scene has no upright: the 8 turns and mirrors of a square, the identity first.
-TURNS = (None, *Image.Transpose)
+TURNS: tuple[Any, ...] = (None, *Image.Transpose)
 SIDE = 32  # the side to which imagehash.phash shrinks an image
-BLOCK = 512
+BLOCK, RADIUS = 512, 10  # images compared at once; hash bits that may differ
 MIN_CORR = 0.75  # of what hashes do not see; re-encoded scenes have > 0.85
 
 
@@ -64,35 +63,28 @@ def image_prints(pairs: Pairs) -> dict[str, np.ndarray]:
         thumbs = np.zeros((len(pairs), SIDE, SIDE), np.uint8)
         for i in range(len(pairs)):
             grey = pairs.image(i).convert("L")
-            thumb = grey.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
-            thumbs[i] = np.asarray(thumb)
-            for k, turn in enumerate(TURNS):
-                turned = thumb if turn is None else thumb.transpose(turn)
-                bits = imagehash.phash(turned).hash
+            thumbs[i] = np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+            for k in range(len(TURNS)):
+                bits = imagehash.phash(_turned(thumbs[i], k)).hash
                 hashes[i, k] = int.from_bytes(np.packbits(bits).tobytes(), "big")
         return {"hash": hashes, "thumb": thumbs}
 
-    data = pairs.source.get("sha256")
-    if not data:
-        return make()
-    key = {"data": data, "ids": fingerprint(list(pairs.ids)), "code": 1}
-    return cached_arrays("prints", key, make)
+    data, ids = pairs.source.get("sha256"), fingerprint(list(pairs.ids))
+    key = {"data": data, "ids": ids, "code": 1}
+    return cached_arrays("prints", key, make) if data else make()
 
 
-def near_duplicates(
-    a: Pairs, b: Pairs | None = None, *, radius: int = 10
-) -> Duplicates:
+def near_duplicates(a: Pairs, b: Pairs | None = None) -> Duplicates:
     """Return pairs of images that are the same scene re-encoded, resized or turned.
 
-    Hashes within `radius` propose a pair; the detail that they do not see, the higher
-    frequencies of the grey thumbnails, confirms it. (Without that, two shorelines that
-    divide the frame alike pass for one scene.) 10,921 x 3,669 images under 8 turns
-    take about 5 s.
+    Hashes within 10 bits of 64 propose a pair; the detail that they do not see, the
+    higher frequencies of the grey thumbnails, confirms it. (Without that, two
+    shorelines that divide the frame alike pass for one scene.) 10,921 x 3,669 images
+    under 8 turns take about 5 s.
 
     Args:
         a: images with pixels.
         b: a second set; without it, pairs inside `a`, each once.
-        radius: largest number of differing bits, 0 to 64.
     """
     pa = image_prints(a)
     pb = pa if b is None else image_prints(b)
@@ -101,25 +93,27 @@ def near_duplicates(
         for k in range(len(TURNS)):
             block = pa["hash"][start : start + BLOCK, k]
             apart = np.bitwise_count(block[:, None] ^ pb["hash"][None, :, 0])
-            for i, j in np.argwhere(apart <= radius):
+            for i, j in np.argwhere(apart <= RADIUS):
                 pair = (start + int(i), int(j))
                 if b is None and pair[0] >= pair[1]:
                     continue
                 better = int(apart[i, j]) < found.get(pair, (65, 0))[0]
                 if better and _same(pa["thumb"][pair[0]], pb["thumb"][j], k):
                     found[pair] = int(apart[i, j]), k
-    rows = [(i, j, d, k) for (i, j), (d, k) in sorted(found.items())]
-    table = np.array(rows, np.int64).reshape(-1, 4)
+    rows = [(*pair, *how) for pair, how in sorted(found.items())]
     other = b if b is not None else a
     splits = Counter((a.split[i], other.split[j]) for i, j, _, _ in rows)
-    i, j, distance, turn = table.T
+    i, j, distance, turn = np.array(rows, np.int64).reshape(-1, 4).T
     return Duplicates(i, j, distance, turn, splits)
 
 
+def _turned(thumb: np.ndarray, turn: int) -> Image.Image:
+    image = Image.fromarray(thumb)
+    return image.transpose(TURNS[turn]) if turn else image
+
+
 def _same(a: np.ndarray, b: np.ndarray, turn: int) -> bool:
-    way = TURNS[turn]
-    turned = a if way is None else np.asarray(Image.fromarray(a).transpose(way))
-    x, y = _detail(turned), _detail(b)
+    x, y = _detail(np.asarray(_turned(a, turn))), _detail(b)
     scale = float(np.sqrt((x @ x) * (y @ y)))
     return scale > 0 and float(x @ y) / scale >= MIN_CORR
 
@@ -167,14 +161,14 @@ def _mutual_best(a: Pairs, b: Pairs) -> dict[int, int]:
 
     # A run counts once an image, however often it is repeated.
     count = CountVectorizer(analyzer=_runs, binary=True, dtype=float)
-    bags = count.fit_transform([*_texts(a), *_texts(b)])
+    texts = [p.captions_of(i) for p in (a, b) for i in range(len(p))]
+    bags = count.fit_transform(texts)
     idf = np.log(bags.shape[0] / np.asarray(bags.sum(0)).ravel())
     unit = normalize(bags.multiply(idf).tocsr())
     x, y = unit[: len(a)], unit[len(a) :]
     classes = {c for c in a.label if c} & {c for c in b.label if c}
-    group_a, group_b = (
-        np.array([c if c in classes else "" for c in p.label]) for p in (a, b)
-    )
+    groups = ([c if c in classes else "" for c in p.label] for p in (a, b))
+    group_a, group_b = map(np.array, groups)
     best = {}
     for c in {*group_a}:
         ia, ib = np.flatnonzero(group_a == c), np.flatnonzero(group_b == c)
@@ -188,18 +182,8 @@ def _mutual_best(a: Pairs, b: Pairs) -> dict[int, int]:
     return best
 
 
-def _texts(pairs: Pairs) -> list[list[str]]:
-    """Return the captions of each image."""
-    texts: list[list[str]] = [[] for _ in pairs.ids]
-    for text, i in zip(pairs.captions, pairs.gt, strict=True):
-        texts[i].append(text)
-    return texts
-
-
 def _runs(texts: list[str]) -> list[str]:
     """Return all runs of 1 to 3 words."""
     every = [split_words(text) for text in texts]
-    return [
-        " ".join(words[k : k + n])
-        for words in every for n in (1, 2, 3) for k in range(len(words) - n + 1)
-    ]  # fmt: skip
+    cuts = ((w, k, n) for w in every for n in (1, 2, 3) for k in range(len(w) - n + 1))
+    return [" ".join(words[k : k + n]) for words, k, n in cuts]

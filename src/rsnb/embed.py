@@ -3,8 +3,6 @@
 Explained in notebook 00.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,10 +53,8 @@ def _batches(
     out = np.concatenate([encode(items[i : i + batch]) for i in bar])
     bad = np.flatnonzero(~np.isfinite(out).all(1))
     if len(bad):
-        raise EmbeddingError(
-            f"{label}: {len(bad)} of {len(out)} rows are not finite, the first is row "
-            f"{bad[0]}. The weights or the input are broken; nothing was stored."
-        )
+        what = f"{len(bad)} of {len(out)} rows are not finite, first row {bad[0]}"
+        raise EmbeddingError(f"{label}: {what}. The weights or the input are broken.")
     return out
 
 
@@ -115,10 +111,8 @@ def embed(
 
     def make() -> dict[str, np.ndarray]:
         images = load_pixels(pairs, backbone.image_size)
-        return {
-            "img": embed_images(backbone, images, turns=turns),
-            "txt": embed_texts(backbone, pairs.captions),
-        }
+        img = embed_images(backbone, images, turns=turns)
+        return {"img": img, "txt": embed_texts(backbone, pairs.captions)}
 
     known = receipt["data"] and backbone.digest
     rows = fingerprint(list(pairs.ids), list(pairs.captions), pairs.gt)

@@ -4,17 +4,15 @@ Explained in `book/own_data.md`. Exit codes of `python -m rsnb`: 1 a cell failed
 2 bad input or parameters, 3 resources (memory, time, disk).
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
-__all__ = [
-    "BackboneError", "DataError", "DataProblems", "EmbeddingError", "FileCorruptError",
-    "MetricError", "ParameterError", "Problem", "ResourceError", "RsnbError",
-    "StalePageError", "TrainingError",
-]  # fmt: skip
+__all__ = ["BackboneError", "DataError", "DataProblems", "EmbeddingError",
+           "FileCorruptError", "MetricError", "ParameterError", "Problem",
+           "ResourceError", "RsnbError", "StalePageError", "TrainingError",
+           "check_settings"]  # fmt: skip
 
 
 class RsnbError(Exception):
@@ -74,6 +72,14 @@ class DataProblems(DataError):
 
 class ParameterError(RsnbError):
     """A parameter is unknown, missing, of the wrong type or out of range."""
+
+
+def check_settings(settings: Any, **right: bool) -> None:
+    """Raise `ParameterError` for the fields of a dataclass that are not `right`."""
+    bad = [f"{k}={getattr(settings, k)!r}" for k, ok in right.items() if not ok]
+    if bad:
+        name = type(settings).__name__
+        raise ParameterError(f"{name}: {', '.join(bad)} out of range.")
 
 
 class FileCorruptError(RsnbError):

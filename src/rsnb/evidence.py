@@ -5,8 +5,6 @@ other, so that no pair judges itself. `from_…` return name → (2, F, T): F lo
 caption beside its image, then of each beside a random image.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +24,8 @@ from rsnb.words import split_words
 __all__ = ["AuditConfig", "from_captions", "from_images", "halves"]
 
 SHARP = 10.0  # inverse temperature of the likeness of two captions
+Evidence = dict[str, np.ndarray]  # name -> (2, F, T)
+Halves = list[tuple[np.ndarray, np.ndarray]]  # image rows, caption rows
 
 
 @dataclass(frozen=True)
@@ -48,18 +48,15 @@ class AuditConfig:
     seed: int = 0
 
 
-def halves(pairs: Pairs, how: AuditConfig) -> list[tuple[np.ndarray, np.ndarray]]:
+def halves(pairs: Pairs, how: AuditConfig) -> Halves:
     """Return (image rows, caption rows) of each half, in the order of `subset`."""
     half = np.random.default_rng((how.seed, 2)).permutation(len(pairs)) % 2
-    order = np.argsort(pairs.gt, kind="stable")
-    return [
-        (np.flatnonzero(half == k), order[half[pairs.gt[order]] == k]) for k in (0, 1)
-    ]
+    rows = np.argsort(pairs.gt, kind="stable")
+    own = half[pairs.gt[rows]]
+    return [(np.flatnonzero(half == k), rows[own == k]) for k in (0, 1)]
 
 
-def from_images(
-    pairs: Pairs, start: Backbone, how: AuditConfig
-) -> dict[str, np.ndarray]:
+def from_images(pairs: Pairs, start: Backbone, how: AuditConfig) -> Evidence:
     """Return panel losses i2t and t2i, see `pacing.look`; all images need pixels.
 
     A half's own training gives `learned`, the mean over its looks; the other half's
@@ -95,7 +92,7 @@ def from_images(
     return out
 
 
-def from_captions(pairs: Pairs, how: AuditConfig) -> dict[str, np.ndarray]:
+def from_captions(pairs: Pairs, how: AuditConfig) -> Evidence:
     """Return what words alone say.
 
     `captions`: how unlike the image's other captions (latent semantic analysis), each

@@ -4,27 +4,21 @@ Explained in notebook 01. Nothing is trained. Two captions are the same if they 
 after strip and lower-casing. Which pairs are wrong is the question of `rsnb.audit`.
 """
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from rsnb.metrics import caption_ceiling
 from rsnb.pairs import Pairs
 from rsnb.words import split_words
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-__all__ = [
-    "CaptionFacts", "FactReport", "Leak", "caption_facts", "conflicts", "flat",
-    "leakage", "named_classes", "report",
-]  # fmt: skip
+__all__ = ["CaptionFacts", "FactReport", "Leak", "caption_facts", "conflicts", "flat",
+           "leakage", "named_classes", "report"]  # fmt: skip
 
 AGREE = 4  # this many captions of an image must name one and the same other class
 
@@ -90,21 +84,15 @@ class FactReport:
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything, JSON-able."""
-        return {
-            "splits": [s.as_dict() for s in self.splits],
-            "leaks": [asdict(leak) for leak in self.leaks],
-        }
+        leaks = [asdict(leak) for leak in self.leaks]
+        return {"splits": [s.as_dict() for s in self.splits], "leaks": leaks}
 
     def table(self) -> pd.DataFrame:
         """Return one row a split."""
-        import pandas as pd
-
         return pd.DataFrame([s.as_dict() for s in self.splits])
 
     def leak_table(self) -> pd.DataFrame:
         """Return one row for each pair of splits that was compared."""
-        import pandas as pd
-
         return pd.DataFrame([asdict(leak) for leak in self.leaks])
 
 
@@ -127,19 +115,13 @@ def caption_facts(pairs: Pairs) -> CaptionFacts:
     words = [len(split_words(c)) for c in pairs.captions]
     ceiling = caption_ceiling(pairs.captions, pairs.gt)
     return CaptionFacts(
-        name=pairs.name,
-        split="+".join(dict.fromkeys(pairs.split)),
-        images=len(pairs),
-        captions=len(pairs.captions),
-        distinct=ceiling.distinct,
-        recurring=ceiling.recurring,
+        pairs.name, "+".join(dict.fromkeys(pairs.split)), len(pairs), len(words),
+        distinct=ceiling.distinct, recurring=ceiling.recurring,
         few_distinct=sum(len(texts) < 5 for texts in mine.values()),
-        conflicts=len(conflicts(pairs)),
-        words_mean=float(np.mean(words)),
-        words_median=float(np.median(words)),
-        words_max=max(words),
+        conflicts=len(conflicts(pairs)), words_mean=float(np.mean(words)),
+        words_median=float(np.median(words)), words_max=max(words),
         ceiling=ceiling.as_dict(),
-    )
+    )  # fmt: skip
 
 
 def leakage(a: Pairs, b: Pairs) -> Leak:
@@ -180,11 +162,11 @@ def conflicts(pairs: Pairs) -> np.ndarray:
     count: list[Counter[str]] = [Counter() for _ in own]
     for names, i in zip(named, pairs.gt.tolist(), strict=True):
         count[i].update(names)
-    hits = (
-        own[i] and not c[own[i]] and max(c.values(), default=0) >= AGREE
-        for i, c in enumerate(count)
-    )
-    return np.flatnonzero(np.fromiter(hits, bool, len(own)))
+
+    def off(own: str, count: Counter[str]) -> bool:
+        return bool(own) and not count[own] and max(count.values(), default=0) >= AGREE
+
+    return np.flatnonzero([*map(off, own, count)])
 
 
 def report(pairs: Pairs, others: Sequence[Pairs] = ()) -> FactReport:

@@ -4,8 +4,6 @@ Explained in `book/how_to_run.md`. Every file that `rsnb` writes goes through
 `write_bytes` or `write_json`: a reader sees the old file or the new one, never half.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -22,11 +20,9 @@ from safetensors.numpy import save as st_save
 
 from rsnb.errors import FileCorruptError
 
-__all__ = [
-    "cache_dir", "cached_arrays", "fingerprint", "read_json", "read_verified",
-    "receipt_path", "sha256_bytes", "sha256_file", "tree_digest", "write_bytes",
-    "write_json", "write_with_receipt",
-]  # fmt: skip
+__all__ = ["cache_dir", "cached_arrays", "fingerprint", "read_json", "read_verified",
+           "receipt_path", "sha256_bytes", "sha256_file", "tree_digest", "write_bytes",
+           "write_json", "write_with_receipt"]  # fmt: skip
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -65,12 +61,9 @@ def fingerprint(*parts: Any) -> str:
 def tree_digest(folder: Path, *skip: str) -> str:
     """Return a sha256 over the names and content of all files below a folder."""
     out = {"__pycache__", *skip}
-    files = [
-        (p.relative_to(folder).as_posix(), sha256_file(p))
-        for p in sorted(folder.rglob("*"))
-        if p.is_file() and not set(p.relative_to(folder).parts) & out
-    ]
-    return fingerprint(files)
+    found = [(p.relative_to(folder), p) for p in sorted(folder.rglob("*"))]
+    kept = [(name, p) for name, p in found if p.is_file() and not set(name.parts) & out]
+    return fingerprint([(name.as_posix(), sha256_file(p)) for name, p in kept])
 
 
 def write_bytes(path: str | Path, data: bytes) -> Path:
@@ -116,9 +109,8 @@ def receipt_path(path: str | Path) -> Path:
 def write_with_receipt(path: str | Path, data: bytes, /, **facts: Any) -> Path:
     """Write `data`, then a receipt that holds its sha256, size and `facts`."""
     out = write_bytes(path, data)
-    write_json(
-        receipt_path(path), {"sha256": sha256_bytes(data), "bytes": len(data), **facts}
-    )
+    own = {"sha256": sha256_bytes(data), "bytes": len(data)}
+    write_json(receipt_path(path), {**own, **facts})
     return out
 
 
@@ -138,18 +130,13 @@ def read_verified(path: str | Path, sha256: str | None = None) -> bytes:
     if sha256 is None:
         receipt = receipt_path(path)
         if not receipt.is_file():
-            raise FileCorruptError(
-                f"{path} has no receipt ({receipt.name}), so its content cannot be "
-                "checked. Restore the receipt or rebuild the file."
-            )
+            what = f"{path} has no receipt ({receipt.name}) to check it by"
+            raise FileCorruptError(f"{what}. Restore the receipt or rebuild the file.")
         sha256 = str(read_json(receipt)["sha256"])
     data = path.read_bytes()
-    found = sha256_bytes(data)
-    if found != sha256:
-        raise FileCorruptError(
-            f"{path}: sha256 is {found[:12]}…, expected {sha256[:12]}…. "
-            "The file changed or was cut short; fetch or rebuild it."
-        )
+    if (found := sha256_bytes(data)) != sha256:
+        what = f"{path}: sha256 is {found[:12]}…, expected {sha256[:12]}…"
+        raise FileCorruptError(f"{what}. It changed or was cut short; rebuild it.")
     return data
 
 

@@ -4,8 +4,6 @@ Explained in notebook 03. Everything is computed from `book/results/noise/PLAN/*
 so a reader needs neither weights nor images, only the test split's `gt` for the tests.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -26,22 +24,18 @@ from rsnb.stats import bootstrap_ci, paired_permutation
 from rsnb.sweep import Arm, hits, known
 from rsnb.trials import PLANS
 
-__all__ = [
-    "NAMES", "Band", "Gap", "at", "bands", "gap", "gaps", "lines", "main",
-    "overview", "read", "retention", "ship", "summary",
-]  # fmt: skip
+__all__ = ["NAMES", "Band", "Gap", "at", "bands", "gap", "gaps", "lines", "main",
+           "overview", "read", "retention", "ship", "summary"]  # fmt: skip
 
 
 #: How the methods of the sweep are called in figures and tables, in their order.
-NAMES: Mapping[str, str] = MappingProxyType(
-    {
-        "paced": "ours", "infonce": "InfoNCE", "wise": "InfoNCE + WiSE-FT",
-        "infonce-fast": "InfoNCE, rate 1e-3",
-        "rrsitr": "RRSITR", "scaled": "RRSITR, global, scaled",
-        "cream": "soft labels (CREAM)", "rcl": "negatives only (RCL)",
-        "ncr": "NCR", "triplet": "hardest triplet",
-    }
-)  # fmt: skip
+NAMES: Mapping[str, str] = MappingProxyType({
+    "paced": "ours", "infonce": "InfoNCE", "wise": "InfoNCE + WiSE-FT",
+    "infonce-fast": "InfoNCE, rate 1e-3", "rrsitr": "RRSITR",
+    "scaled": "RRSITR, global, scaled", "cream": "soft labels (CREAM)",
+    "rcl": "negatives only (RCL)", "ncr": "NCR", "triplet": "hardest triplet",
+})  # fmt: skip
+Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -71,32 +65,26 @@ class Gap:
     n: int
 
 
-def read(plan: str) -> list[dict[str, Any]]:
+def read(plan: str) -> Rows:
     """Return the receipts of a plan's test arms; WiSE-FT is a method of its own.
 
     Each row has `method`, `start`, `rate` and `draw` beside what the receipt holds. A
     plan that was not run here has no rows.
     """
     folder = root() / "book" / "results" / "noise" / plan
-    rows: list[dict[str, Any]] = []
+    rows: Rows = []
     for path in sorted(folder.glob("*.json")):
         facts = read_json(path)
         if "test" not in facts:
             continue  # a tuning trial, which never saw the test split
         rows.append(facts)
-        if "wise" in facts:
-            wise = facts["wise"]
+        if wise := facts.get("wise"):
             same = {k: facts[k] for k in ("start", "rate", "draw")}
-            rows.append(
-                {**same, "method": "wise", "test": wise, "hits": wise["hits"],
-                 "val_mR": wise["val_mR"]}
-            )  # fmt: skip
+            rows.append({**same, **wise, "method": "wise", "test": wise})
     return rows
 
 
-def bands(
-    rows: Sequence[Mapping[str, Any]], key: str = "test"
-) -> dict[str, dict[float, Band]]:
+def bands(rows: Rows, key: str = "test") -> dict[str, dict[float, Band]]:
     """Return method → rate → `Band` of the test mR at the selected epoch.
 
     With `key="last_mR"`, that of the last epoch.
@@ -105,16 +93,13 @@ def bands(
     for row in rows:
         value = row["test"]["mR"] if key == "test" else row.get(key)
         if value is not None:
-            found.setdefault(row["method"], {}).setdefault(row["rate"], []).append(
-                value
-            )
-    return {
-        m: {
-            r: Band(float(np.mean(v)), min(v), max(v), len(v))
-            for r, v in sorted(by.items())
-        }
-        for m, by in found.items()
-    }
+            by = found.setdefault(row["method"], {})
+            by.setdefault(row["rate"], []).append(value)
+
+    def band(v: list[float]) -> Band:
+        return Band(float(np.mean(v)), min(v), max(v), len(v))
+
+    return {m: {r: band(by[r]) for r in sorted(by)} for m, by in found.items()}
 
 
 def retention(by_rate: Mapping[float, Band]) -> dict[float, float]:
@@ -125,9 +110,7 @@ def retention(by_rate: Mapping[float, Band]) -> dict[float, float]:
     return {r: 100 * b.mean / clean for r, b in by_rate.items() if r}
 
 
-def gap(
-    rows: Sequence[Mapping[str, Any]], a: str, b: str, rate: float, gt: np.ndarray
-) -> Gap:
+def gap(rows: Rows, a: str, b: str, rate: float, gt: np.ndarray) -> Gap:
     """Compare two methods at one rate on the arms that both have.
 
     Args:
@@ -175,7 +158,7 @@ def at(plan: str, rate: float) -> dict[str, dict[str, float]]:
     return {m: {"mR": by[rate].mean} for m, by in table.items() if rate in by}
 
 
-def overview(*plans: str) -> list[dict[str, Any]]:
+def overview(*plans: str) -> Rows:
     """Return one row a plan and method: mean mR by rate, and what is kept of it."""
     out = []
     for plan in plans:
@@ -193,21 +176,19 @@ def overview(*plans: str) -> list[dict[str, Any]]:
     return out or [{"plan": "no receipts in this copy"}]
 
 
-def gaps(
-    plan: str, gt: np.ndarray, rivals: Sequence[str] = tuple(NAMES)
-) -> list[dict[str, Any]]:
+def gaps(plan: str, gt: np.ndarray, rivals: Sequence[str] = tuple(NAMES)) -> Rows:
     """Return one row a rival and rate: ours minus it, interval, p, arms."""
-    rows = read(plan)
-    table, out = bands(rows), []
+    rows, out = read(plan), []
+    table = bands(rows)
     both = [(m, r) for m in rivals if m != "paced" for r in table.get(m, {})]
     for method, rate in both:
         with suppress(ParameterError):  # no arm in common yet
             g = gap(rows, "paced", method, rate, gt)
-            out.append(
-                {"ours minus": NAMES.get(method, method), "noise": f"{rate:.0%}",
-                 "points": g.mR, "95 %": f"{g.low:.1f} to {g.high:.1f}",
-                 "p": f"{g.p:.4f}", "arms": g.n}
-            )  # fmt: skip
+            out.append({
+                "ours minus": NAMES.get(method, method), "noise": f"{rate:.0%}",
+                "points": g.mR, "95 %": f"{g.low:.1f} to {g.high:.1f}",
+                "p": f"{g.p:.4f}", "arms": g.n,
+            })  # fmt: skip
     return out or [{"ours minus": "no receipts in this copy"}]
 
 

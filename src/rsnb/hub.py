@@ -1,28 +1,21 @@
 """Fetch a data set from the hub: pinned revision, pinned sha256, resumable.
 
-Explained in `book/own_data.md`. The hub's own client checks sizes, not content
-(huggingface_hub issue 3643), so this small fetch stands in its place.
+Explained in `book/own_data.md`. The hub's own client resumes and retries, but checks
+sizes, not content (huggingface_hub issue 3643): the digests are compared here.
 """
 
-from __future__ import annotations
-
-import http.client
 import os
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from rsnb.errors import DataError, FileCorruptError, ParameterError, RsnbError
+import huggingface_hub
+
+from rsnb.errors import DataError, FileCorruptError, ParameterError
 from rsnb.files import cache_dir, receipt_path, sha256_file, write_json
 
 __all__ = ["PINNED", "Pinned", "fetch"]
-
-TRIES = 3
-PERMANENT = (400, 401, 403, 404, 410, 451)
 
 
 @dataclass(frozen=True)
@@ -48,84 +41,51 @@ PINNED: Mapping[str, Pinned] = MappingProxyType({"rsicd": Pinned(
 )})  # fmt: skip
 
 
-def fetch(name: str, folder: Path | None = None, *, wait: float = 2.0) -> Path:
+def fetch(name: str, folder: Path | None = None) -> Path:
     """Fetch a pinned data set and return its folder.
 
-    A file that is there with the right sha256 is kept; a `*.part` is continued. With
-    `RSNB_OFFLINE=1` (or `HF_HUB_OFFLINE=1`) the network is never touched.
-    `HF_ENDPOINT` names a mirror: the content is checked, so any will do.
+    A file that is there with the right sha256 is kept; a download that was cut is
+    continued. With `RSNB_OFFLINE=1` (or `HF_HUB_OFFLINE=1`) the network is never
+    touched. `HF_ENDPOINT` names a mirror of the hub: the content is checked.
 
-    The folder is `$RSNB_CACHE/data/<name>` by default. There are 3 tries, `wait`
-    seconds before the second, twice as many before the third.
+    The folder is `$RSNB_CACHE/data/<name>` by default.
 
     Raises:
         ParameterError: no such pinned set.
-        DataError: offline, or the server failed 3 times.
-        FileCorruptError: 3 downloads with the wrong content; nothing is kept.
+        DataError: offline, or the server failed for good.
+        FileCorruptError: the download has the wrong content; it is not kept.
     """
     if name not in PINNED:
-        raise ParameterError(
-            f"no pinned download for {name!r}, only for {', '.join(PINNED)}. "
-            f"rsnb.data.load({name!r}) says which files to put where."
-        )
+        what = f"no pinned download for {name!r}, only for {', '.join(PINNED)}"
+        fix = f"rsnb.data.load({name!r}) says which files to put where"
+        raise ParameterError(f"{what}. {fix}.")
     pin = PINNED[name]
     folder = folder or cache_dir() / "data" / name
     host = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     if not host.startswith(("https://", "http://")):
         raise ParameterError(f"HF_ENDPOINT must be an http(s) address, not {host!r}.")
     for file, sha256, size in pin.files:
-        path = folder / file
+        path, url = folder / file, f"{host}/datasets/{pin.repo} {file}"
         if path.is_file() and sha256_file(path) == sha256:
             continue
-        url = f"{host}/datasets/{pin.repo}/resolve/{pin.revision}/{file}"
         if "1" in (os.environ.get("RSNB_OFFLINE"), os.environ.get("HF_HUB_OFFLINE")):
+            what = f"{path} is missing or damaged, and offline mode forbids a fetch"
             raise DataError(
-                f"{path} is missing or damaged, and offline mode forbids fetching "
-                f"{url}. Unset RSNB_OFFLINE, or put the file there by hand."
+                f"{what}. Unset RSNB_OFFLINE, or put the file there by hand."
             )
-        _download(url, path, sha256, size, wait)
+        path.unlink(missing_ok=True)
+        try:
+            huggingface_hub.hf_hub_download(
+                pin.repo, file, repo_type="dataset", revision=pin.revision,
+                local_dir=folder, endpoint=host,
+            )  # fmt: skip
+        except Exception as e:  # of the client, of httpx, of the disk
+            why = e.__cause__ or e  # the client names the cause in a chain only
+            raise DataError(f"{url}: {why}. Run it again: it goes on there.") from e
+        if sha256_file(path) != sha256:
+            path.unlink()
+            what = f"{url}: content differs from its pinned sha256 {sha256[:12]}…"
+            raise FileCorruptError(f"{what}. Not kept; try again, or another mirror.")
         receipt = {"sha256": sha256, "bytes": size, "repo": pin.repo, "file": file}
         write_json(receipt_path(path), {**receipt, "revision": pin.revision})
     return folder
-
-
-def _download(url: str, path: Path, sha256: str, size: int, wait: float) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    error: RsnbError = DataError("not tried")
-    for attempt in range(TRIES):
-        time.sleep(wait * 2 ** (attempt - 1) if attempt else 0)
-        try:
-            _append(url, part, size)
-        except urllib.error.HTTPError as e:
-            error = DataError(f"{url}: the server answered {e.code} {e.reason}.")
-            if e.code in PERMANENT:
-                break
-        except (OSError, http.client.HTTPException) as e:
-            error = DataError(f"{url}: {e}. Run it again: {part.name} is continued.")
-        else:
-            if sha256_file(part) == sha256:
-                part.replace(path)
-                return
-            error = DataError(f"{url}: cut short; {part.name} is continued next time.")
-            if part.stat().st_size >= size:  # wrong content can't be continued
-                part.unlink()
-                what = f"{url}: content differs from its pinned sha256 {sha256[:12]}…."
-                what += " Nothing was kept; try another mirror."
-                error = FileCorruptError(what)
-    raise error
-
-
-def _append(url: str, part: Path, size: int) -> None:
-    """Add what is missing to `part`; a server that ignores ranges starts it anew."""
-    have = part.stat().st_size if part.exists() else 0
-    if have >= size:
-        return
-    headers = {"Range": f"bytes={have}-"} if have else {}
-    request = urllib.request.Request(url, headers=headers)  # noqa: S310 (http(s) only)
-    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
-        start = f"bytes {have}-"
-        goes_on = answer.headers.get("Content-Range", "").startswith(start)
-        with part.open("ab" if goes_on else "wb") as f:
-            while chunk := answer.read(min(1 << 20, size + 1 - f.tell())):
-                f.write(chunk)

@@ -55,29 +55,22 @@ def decode_image(data: bytes, what: str = "image") -> Image.Image:
         FileCorruptError: empty, truncated, too large, or not an allowed format.
     """
     if not 0 < len(data) <= MAX_BYTES:
-        raise FileCorruptError(
-            f"{what}: {len(data):,} bytes; an image here has 1 to {MAX_BYTES:,}."
-        )
+        limit = f"an image here has 1 to {MAX_BYTES:,}"
+        raise FileCorruptError(f"{what}: {len(data):,} bytes; {limit}.")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:  # before any pixel is decoded
-                raise FileCorruptError(
-                    f"{what}: {image.width} x {image.height} pixels are more than "
-                    f"{MAX_PIXELS:,}. Tile it first."
-                )
-            if image.mode.startswith(("I", "F")):
-                raise FileCorruptError(
-                    f"{what}: mode {image.mode} has more than 8 bits a sample. "
-                    "Scale it to 8 bits first; how is a choice that is yours."
-                )
-            image.load()
-            return image.convert("RGB")
-    except FileCorruptError:
-        raise
+                size = f"{image.width} x {image.height} pixels"
+                fault = f"{size} are more than {MAX_PIXELS:,}. Tile it first"
+            elif image.mode.startswith(("I", "F")):
+                fault = f"mode {image.mode} has more than 8 bits a sample. Scale it"
+                fault += " to 8 bits first; how is a choice that is yours"
+            else:
+                return image.convert("RGB")
     except Exception as e:  # Pillow's decoders raise many kinds on hostile bytes
-        raise FileCorruptError(
-            f"{what}: cannot be decoded as {', '.join(FORMATS)} ({e}). Fetch it again."
-        ) from e
+        known = ", ".join(FORMATS)
+        fault = f"cannot be decoded as {known} ({e}). Fetch it again"
+    raise FileCorruptError(f"{what}: {fault}.")
 
 
 class StoreReader:

@@ -4,8 +4,6 @@ Inner product on unit vectors. Equal scores are ordered by row, ascending, also 
 they straddle the cut. Explained in notebook 00.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,7 @@ __all__ = ["Searcher"]
 
 # Vectors fetched beyond k, so that most ties at the cut need no second look.
 _MARGIN = 8
+Found = tuple[np.ndarray, np.ndarray]  # rows, scores
 
 
 class Searcher:
@@ -52,7 +51,7 @@ class Searcher:
         """Return the number of gallery rows."""
         return len(self._order)
 
-    def search(self, query_emb: ArrayLike, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def search(self, query_emb: ArrayLike, k: int) -> Found:
         """Return the k best gallery items of each query.
 
         Args:
@@ -83,18 +82,13 @@ class Searcher:
             todo, want = todo[~done], want * 4
         return ids, scores
 
-    def _ordered(
-        self, s: np.ndarray, at: np.ndarray, k: int
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _ordered(self, s: np.ndarray, at: np.ndarray, k: int) -> Found:
         """Replace vectors by their rows, order by (score, row) and cut at k."""
         count = np.where(at < 0, 0, np.minimum(self._size[at], k))
         found = count.sum(1)
         if (found < k).any():
-            raise EmbeddingError(
-                f"{self.kind} found fewer than k = {k} items for "
-                f"{(found < k).sum()} queries. Raise nprobe or efSearch (params=), or "
-                "use kind='Flat'."
-            )
+            few = f"{self.kind} found fewer than k = {k} items"
+            raise EmbeddingError(f"{few}. Raise nprobe or efSearch, or take 'Flat'.")
         c = count.ravel()
         inner = np.arange(c.sum()) - np.repeat(np.cumsum(c) - c, c)
         start = np.cumsum(self._size) - self._size
@@ -102,8 +96,7 @@ class Searcher:
         score = np.repeat(s.ravel(), c)
         query = np.repeat(np.arange(len(s)), found)
         best = np.lexsort((row, -score, query))
-        first = (np.cumsum(found) - found)[:, None] + np.arange(k)
-        best = best[first]
+        best = best[(np.cumsum(found) - found)[:, None] + np.arange(k)]
         return row[best], score[best]
 
 
@@ -112,10 +105,9 @@ def _unit(emb: ArrayLike, name: str, dim: int | None) -> np.ndarray:
     norm = np.sqrt(np.einsum("ij,ij->i", x, x))
     bad = np.flatnonzero(np.abs(norm - 1) > 0.01)
     if len(bad):
-        raise EmbeddingError(
-            f"{name}: {len(bad)} of {len(x)} rows are not unit vectors, first row "
-            f"{bad[0]} with norm {norm[bad[0]]:.3f}. Divide each row by its norm."
-        )
+        first = f"first row {bad[0]} with norm {norm[bad[0]]:.3f}"
+        what = f"{len(bad)} of {len(x)} rows are not unit vectors, {first}"
+        raise EmbeddingError(f"{name}: {what}. Divide each row by its norm.")
     return np.ascontiguousarray(x)
 
 
@@ -131,8 +123,7 @@ def _build(vectors: np.ndarray, kind: str, params: str) -> Any:
             space: Any = faiss.ParameterSpace()  # its stub knows one overload only
             space.set_index_parameters(index, params)
     except RuntimeError as e:
-        raise ParameterError(
-            f"FAISS cannot build kind={kind!r}, params={params!r} over {len(vectors)} "
-            f"distinct vectors: {str(e).splitlines()[-1]}"
-        ) from e
+        what = f"kind={kind!r}, params={params!r} over {len(vectors)} distinct vectors"
+        why = str(e).splitlines()[-1]
+        raise ParameterError(f"FAISS cannot build {what}: {why}") from e
     return index

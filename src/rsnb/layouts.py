@@ -4,8 +4,6 @@ Explained in `book/own_data.md`. A reader keeps what it finds, for `rsnb.data` t
 judge; an entry that it cannot take apart becomes a `Problem`.
 """
 
-from __future__ import annotations
-
 import csv
 import gzip
 import io

@@ -5,8 +5,6 @@ caption j as the rows of B, S_ij = ‖A Bᵀ‖ (Frobenius), and ‖A Bᵀ‖² 
 d x d Gram matrices an item replace a product of all tokens for every pair.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,26 +24,21 @@ __all__ = ["image_tokens", "local_similarity", "score", "text_tokens"]
 # Gram rows at once. A strip keeps the part right of its diagonal only: the smaller the
 # block, the less of the lower triangle is computed, and the slower the product.
 _BLOCK = 32
+Tokens = tuple[Tensor, Tensor]  # embeddings and tokens
 _IMAGES, _TEXTS = 1024, 256  # Gram strips held at once: 84 MB together at d = 512
 
 
 def _clip(model: nn.Module) -> Any:
     visual = getattr(model, "visual", None)
-    if not isinstance(model, open_clip.CLIP) or not isinstance(
-        visual, VisionTransformer
-    ):
-        raise BackboneError(
-            f"{type(model).__name__} with {type(visual).__name__} images has no patch "
-            "tokens in the space of the embedding. Local similarity needs open_clip's "
-            "CLIP with a VisionTransformer: take a ViT backbone, or leave the local "
-            "term out (RRSITR(local=False))."
-        )
-    if visual.attn_pool is not None:
-        raise BackboneError(
-            "this ViT pools by attention, which leaves no patch tokens. Take a ViT "
-            "that pools at the class token, or RRSITR(local=False)."
-        )
-    return model
+    what = f"{type(model).__name__} with {type(visual).__name__} images"
+    if isinstance(model, open_clip.CLIP) and isinstance(visual, VisionTransformer):
+        if visual.attn_pool is None:
+            return model
+        what = "this ViT pools by attention and"
+    raise BackboneError(
+        f"{what} has no patch tokens in the space of the embedding. Take open_clip's "
+        "CLIP with a ViT that pools at the class token, or RRSITR(local=False)."
+    )
 
 
 def image_tokens(model: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -121,12 +114,10 @@ def local_similarity(img_tokens: Tensor, txt_tokens: Tensor) -> Tensor:
     Raises:
         EmbeddingError: the shapes are not those.
     """
-    shapes = img_tokens.shape, txt_tokens.shape
-    if any(len(s) != 3 for s in shapes) or shapes[0][2] != shapes[1][2]:
-        raise EmbeddingError(
-            f"tokens are {tuple(shapes[0])} and {tuple(shapes[1])}; (N, P, d) and "
-            "(T, W, d) with one d are needed. Take both from one backbone."
-        )
+    a, b = tuple(img_tokens.shape), tuple(txt_tokens.shape)
+    if len(a) != 3 or len(b) != 3 or a[2] != b[2]:
+        want = "(N, P, d) and (T, W, d) of one backbone"
+        raise EmbeddingError(f"tokens are {a} and {b}; {want} are needed.")
     dtype = torch.promote_types(img_tokens.dtype, torch.float32)
     img, txt = img_tokens.to(dtype), txt_tokens.to(dtype)
     square = img.new_zeros(len(txt), len(img))
@@ -146,9 +137,7 @@ def local_similarity(img_tokens: Tensor, txt_tokens: Tensor) -> Tensor:
     return square.masked_fill(none, 1).sqrt().masked_fill(none, 0)
 
 
-def _many(
-    encode: Callable[[Any], tuple[Tensor, Tensor]], items: Any, batch: int
-) -> tuple[Tensor, Tensor]:
+def _many(encode: Callable[[Any], Tokens], items: Any, batch: int) -> Tokens:
     parts = [encode(items[i : i + batch]) for i in range(0, len(items), batch)]
     emb, tokens = (torch.cat(p) for p in zip(*parts, strict=True))
     return F.normalize(emb.float(), dim=-1), tokens
@@ -156,10 +145,7 @@ def _many(
 
 @torch.inference_mode()
 def score(
-    backbone: Backbone,
-    images: np.ndarray,
-    captions: Sequence[str],
-    local: float = 0.1,
+    backbone: Backbone, images: np.ndarray, captions: Sequence[str], local: float = 0.1
 ) -> np.ndarray:
     """Return float32 (T, N) = (1 - local)·S_global + local·S_local, RRSITR's score.
 
@@ -180,20 +166,18 @@ def score(
         ParameterError: `local` out of range, or nothing to score.
     """
     if not 0 <= local <= 1 or not len(images) or not len(captions):
-        raise ParameterError(
-            f"score of {len(images)} images and {len(captions)} captions with "
-            f"local={local}: at least one of each and a weight in [0, 1] are needed."
-        )
+        given = f"{len(images)} images, {len(captions)} captions, local={local}"
+        raise ParameterError(f"{given}: one of each and a weight in [0, 1] are needed.")
     model, device = backbone.model, backbone.device
     row = {text: i for i, text in enumerate(dict.fromkeys(captions))}
     texts = list(row)
     flat, column = distinct_rows(images.reshape(len(images), -1))
     pixels = flat.reshape(-1, *images.shape[1:])
 
-    def see(part: np.ndarray) -> tuple[Tensor, Tensor]:
+    def see(part: np.ndarray) -> Tokens:
         return image_tokens(model, backbone.prepare(part))
 
-    def read(part: list[str]) -> tuple[Tensor, Tensor]:
+    def read(part: list[str]) -> Tokens:
         return text_tokens(model, backbone.tokenize(part).to(device))
 
     out = np.empty((len(texts), len(pixels)), np.float32)
@@ -205,7 +189,5 @@ def score(
             tile = (1 - local) * txt @ img.T + local * near
             out[t : t + 512, n : n + 2048] = tile.cpu().numpy()
     if not np.isfinite(out).all():
-        raise EmbeddingError(
-            f"scores of {backbone.name} are NaN or infinite: its weights are broken."
-        )
+        raise EmbeddingError(f"{backbone.name}: NaN scores, its weights are broken.")
     return out[[row[c] for c in captions]][:, column]

@@ -4,27 +4,20 @@ Explained in notebooks 02 (InfoNCE) and 03 (noise). A similarity matrix `sim` he
 (B, B), images in rows and captions in columns, its diagonal the pairs as given.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = [
-    "alignment", "complementary", "hardest", "info_nce", "info_nce_each", "pace",
-    "soft_margin", "triplet", "uniformity",
-]  # fmt: skip
+__all__ = ["alignment", "complementary", "hardest", "info_nce", "info_nce_each", "pace",
+           "soft_margin", "triplet", "uniformity"]  # fmt: skip
 
 
 def info_nce(
-    img_emb: Tensor,
-    txt_emb: Tensor,
-    logit_scale: Tensor | float,
-    same: Tensor | None = None,
-    smoothing: float = 0.0,
-) -> Tensor:
+    img_emb: Tensor, txt_emb: Tensor, logit_scale: Tensor | float,
+    same: Tensor | None = None, smoothing: float = 0.0,
+) -> Tensor:  # fmt: skip
     """Return the symmetric InfoNCE loss (van den Oord 2018; CLIP 2021, eq. in Fig. 3).
 
     Args:
@@ -51,13 +44,11 @@ def info_nce_each(
 
     `logits` are scaled similarities (B, B); `same` and `smoothing` as in `info_nce`.
     """
-    same = torch.eye(len(logits)) if same is None else same
-    same = same.to(logits)  # on its device, in its dtype
+    same = (torch.eye(len(logits)) if same is None else same).to(logits)
     rows, columns = same / same.sum(1, keepdim=True), same.T / same.T.sum(1, True)
     how: dict = {"reduction": "none", "label_smoothing": smoothing}
-    return F.cross_entropy(logits, rows, **how), F.cross_entropy(
-        logits.T, columns, **how
-    )
+    i2t = F.cross_entropy(logits, rows, **how)
+    return i2t, F.cross_entropy(logits.T, columns, **how)
 
 
 def hardest(sim: Tensor, same: Tensor) -> tuple[Tensor, Tensor]:

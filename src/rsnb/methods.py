@@ -4,8 +4,6 @@ Explained in notebook 03. Each is a frozen dataclass that maps a `Step` to a los
 names the judge it needs, if any. `fit(..., method=...)` takes any of them, or your own.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,27 +11,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from rsnb.losses import (
-    complementary,
-    info_nce,
-    info_nce_each,
-    pace,
-    soft_margin,
-    triplet,
-)  # fmt: skip
+from rsnb import losses
 from rsnb.pacing import Judge
 
-__all__ = [
-    "NCR",
-    "Complementary",
-    "Credible",
-    "HardFirst",
-    "InfoNCE",
-    "Method",
-    "Paced",
-    "Step",
-    "Triplet",
-]  # fmt: skip
+__all__ = ["NCR", "Complementary", "Credible", "HardFirst", "InfoNCE", "Method",
+           "Paced", "Step", "Triplet"]  # fmt: skip
 
 
 _NULL = Judge()
@@ -97,7 +79,7 @@ class InfoNCE:
 
     def __call__(self, step: Step) -> Tensor:
         """Return the loss of a batch."""
-        return info_nce(
+        return losses.info_nce(
             step.img_emb, step.txt_emb, step.scale, step.same, self.smoothing
         )
 
@@ -112,7 +94,7 @@ class Triplet:
 
     def __call__(self, step: Step) -> Tensor:
         """Return the loss of a batch."""
-        return triplet(step.sim, step.same, self.margin).mean()
+        return losses.triplet(step.sim, step.same, self.margin).mean()
 
 
 @dataclass(frozen=True)
@@ -125,7 +107,7 @@ class Complementary:
 
     def __call__(self, step: Step) -> Tensor:
         """Return the loss of a batch."""
-        return complementary(step.sim / self.tau, step.same).mean()
+        return losses.complementary(step.sim / self.tau, step.same).mean()
 
 
 @dataclass(frozen=True)
@@ -144,7 +126,8 @@ class NCR:
         """Return the loss of a batch."""
         clean = step.clean[2]
         late = float(step.progress >= 0.5)
-        each = triplet(step.sim, step.same, soft_margin(clean, self.margin))
+        margin = losses.soft_margin(clean, self.margin)
+        each = losses.triplet(step.sim, step.same, margin)
         return (each * torch.where(clean > 0.5, 1.0, late)).mean()
 
 
@@ -203,11 +186,11 @@ class Paced:
 
     def weigh(self, each: Tensor, gamma: float) -> Tensor:
         """Return each pair's weight, from its loss and the pace."""
-        return pace(each, gamma)
+        return losses.pace(each, gamma)
 
     def __call__(self, step: Step) -> Tensor:
         """Return the loss of a batch."""
-        i2t, t2i = info_nce_each(step.scale * step.sim, step.same)
+        i2t, t2i = losses.info_nce_each(step.scale * step.sim, step.same)
         each, chance = i2t + t2i, 2 * math.log(len(i2t))
         grown = min(1.0, step.progress / self.ramp)
         gamma = chance * (self.start + (self.end - self.start) * grown)
@@ -216,7 +199,7 @@ class Paced:
         noisy = (both < self.low).all(0)
         lesson = self.ambiguous * step.clean[2]
         weight = self.weigh(each, gamma) * torch.where(clean, 1.0, lesson) * ~noisy
-        hinge = triplet(step.sim, step.same, self.margin * step.clean[2])
+        hinge = losses.triplet(step.sim, step.same, self.margin * step.clean[2])
         return (weight * each / 2 + self.noisy * hinge * noisy).mean()
 
 
@@ -225,4 +208,4 @@ class HardFirst(Paced):
 
     def weigh(self, each: Tensor, gamma: float) -> Tensor:
         """Return sin(pi/2 * loss / gamma), 1 from gamma on."""
-        return pace(gamma - each, gamma)
+        return losses.pace(gamma - each, gamma)

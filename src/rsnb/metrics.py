@@ -6,8 +6,6 @@ scores are ordered at random, and the headline is the expectation over that orde
 Explained in notebooks 01 and 02.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -17,10 +15,8 @@ from rsnb.errors import MetricError
 from rsnb.recall import KS, Ceiling, Recall, caption_ceiling, check_gt, p_hit
 from rsnb.vectors import as_array, check_embeddings, distinct_rows, product, similarity
 
-__all__ = [
-    "KS", "Ceiling", "Recall", "caption_ceiling", "evaluate", "evaluate_embeddings",
-    "similarity",
-]  # fmt: skip
+__all__ = ["KS", "Ceiling", "Recall", "caption_ceiling", "evaluate",
+           "evaluate_embeddings", "similarity"]  # fmt: skip
 
 _STEP = 2**18  # scores compared at once: stays in the processor's cache
 _KEEP = 2**25  # scores in a tile, and kept between two passes (128 MB)
@@ -49,17 +45,14 @@ def evaluate(sim: ArrayLike, gt: ArrayLike) -> Recall:
     """
     s = as_array(sim)
     if s.ndim != 2 or 0 in s.shape or s.dtype.kind != "f":
-        raise MetricError(
-            f"sim must be float (n_text, n_image), got {s.dtype} {s.shape}."
-        )
+        want = "float (n_text, n_image)"
+        raise MetricError(f"sim must be {want}, got {s.dtype} {s.shape}.")
     own = check_gt(gt, *s.shape)
     bad = np.flatnonzero(~(np.isfinite(s.min(1)) & np.isfinite(s.max(1))))
     if len(bad):
         col = np.flatnonzero(~np.isfinite(s[bad[0]]))[0]
-        raise MetricError(
-            f"sim has NaN or infinity in {len(bad)} rows, first at row {bad[0]}, "
-            f"column {col}. Mask with a finite low score, or repair the embeddings."
-        )
+        where = f"{len(bad)} rows, first at row {bad[0]}, column {col}"
+        raise MetricError(f"sim has NaN or infinity in {where}. Repair the embeddings.")
     rows = np.arange(len(s))
     return _recall([(s, rows, rows)], s[rows, own], own, s.shape[1])
 
@@ -131,10 +124,8 @@ def _recall(
             i_level += (part == best).sum(0)
     good = np.bincount(gt, pos == best[gt]).astype(np.int64)
     if (t_level < 1).any() or (i_level < good).any():
-        raise MetricError(
-            "one block product gave two results, so ties cannot be counted. "
-            "Use evaluate(similarity(txt_emb, img_emb), gt)."
-        )
+        what = "one block product gave two results, so ties cannot be counted"
+        raise MetricError(f"{what}. Use evaluate(similarity(txt_emb, img_emb), gt).")
     one = np.ones_like(gt)
     hits = p_hit(t_above, t_level, one), p_hit(i_above, i_level, good)
     ranks = _ranks(t_above, t_level, one), _ranks(i_above, i_level, good)

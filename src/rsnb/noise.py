@@ -4,8 +4,6 @@ Explained in notebook 03. Four protocols say which captions change places; `orde
 where each row's caption came from, so that every later claim can be scored.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -54,11 +52,9 @@ class Noise:
         facts = {"protocol": self.protocol, "rate": self.rate, "seed": self.seed}
         digest = fingerprint(pairs.source.get("sha256"), self.order)
         noise = {**facts, "sha256": self.sha256}
-        return replace(
-            pairs,
-            captions=tuple(pairs.captions[t] for t in self.order),
-            source={**pairs.source, "noise": noise, "sha256": digest},
-        )
+        captions = tuple(pairs.captions[t] for t in self.order)
+        source = {**pairs.source, "noise": noise, "sha256": digest}
+        return replace(pairs, captions=captions, source=source)
 
     def moved(self, captions: Sequence[str]) -> np.ndarray:
         """Return bool (T,): the row's text differs from its own among clean `captions`.
@@ -96,8 +92,8 @@ def draw(pairs: Pairs, rate: float, **how: Any) -> Noise:
 
 
 def stream(
-    pairs: Pairs, rates: Sequence[float], *, split: str = "train", **how: Any
-) -> Iterator[Noise]:
+    pairs: Pairs, rates: Sequence[float], *, split: str = "train", **how: Any,
+) -> Iterator[Noise]:  # fmt: skip
     """Yield a draw for each rate, all from one random stream seeded once.
 
     Each draw starts from the clean set. Rate 0 takes nothing from the stream.

@@ -4,8 +4,6 @@ Explained in `book/how_to_run.md` and in notebook 03. Noise files are inputs: na
 hash, and never replaced unasked.
 """
 
-from __future__ import annotations
-
 import gzip
 import re
 import zlib
@@ -27,9 +25,8 @@ _FIELD = re.compile(rb'("(?:[^"]|"")*"|[^,\r\n]*)(,|\r\n|\n|\r|\Z)')
 
 
 def corrupt_csv(
-    path: str | Path, rates: Sequence[float], out: str | Path, *,
-    force: bool = False, **how: Any,
-) -> list[Path]:  # fmt: skip
+    path: Path, rates: Sequence[float], out: Path, *, force: bool = False, **how: Any
+) -> list[Path]:
     """Write a noisy copy of a `filename,title` CSV for each rate, with receipts.
 
     `X-NC-00.csv` gives `X-NC-02.csv` for 0.2, and so on; so does `X.csv`. Only titles
@@ -53,7 +50,6 @@ def corrupt_csv(
             of that name with other content.
         FileCorruptError: the gzip stream is damaged.
     """
-    path, out = Path(path), Path(out)
     base = path.name.removesuffix(".gz").removesuffix(".csv")
     end, stem = path.name[len(base) :], base.removesuffix("-NC-00")
     names = [f"{stem}-NC-{_tenths(rate)}{end}" for rate in rates]
@@ -76,11 +72,10 @@ def corrupt_csv(
         if have != data and not force:
             off.append(f"{target}: sha256 {sha256_bytes(have)}, not {want}")
     if off:
-        raise DataError(
-            "other content lies there; noise files are inputs and are not replaced:\n  "
-            + "\n  ".join(off)
-            + "\nName another folder (--out), or overwrite them with --force."
-        )
+        raise DataError("\n  ".join([
+            "other content lies there; noise files are inputs and are not replaced:",
+            *off, "Name another folder (--out), or overwrite them with --force.",
+        ]))  # fmt: skip
     for target, noise, data, same in todo:
         moved = int(noise.moved(captions).sum())
         false = int(noise.false(captions, gt).sum())
@@ -92,11 +87,9 @@ def corrupt_csv(
                 protocol=noise.protocol, rate=noise.rate, seed=noise.seed,
                 stream=list(rates), moved=moved, false=false, order=noise.sha256,
             )  # fmt: skip
-        print(
-            f"{target.name}{' (as it was)' if same else ''}: {moved:,} of {len(gt):,} "
-            f"captions moved, {false:,} false for their image; "
-            f"content {sha256_bytes(data)[:12]}…"
-        )
+        count = f"{moved:,} of {len(gt):,} captions moved, {false:,} false"
+        known = f"{' (as it was)' if same else ''}: {count} for their image"
+        print(f"{target.name}{known}; content {sha256_bytes(data)[:12]}…")
     return [target for target, *_ in todo]
 
 
@@ -132,16 +125,12 @@ def _cut(path: Path, data: bytes) -> tuple[list[bytes], list[bytes], range, rang
     wide = last[0] + 1
     head = [_text(f.removeprefix(b"\xef\xbb\xbf")).strip() for f in fields[:wide]]
     if not {"filename", "title"} <= set(head):
-        raise DataError(
-            f"{path.name}: columns are {', '.join(map(repr, head[:8]))}; noise needs "
-            "`filename` and `title`, separated by commas."
-        )
+        what = f"{path.name}: columns are {', '.join(map(repr, head[:8]))}"
+        raise DataError(f"{what}; noise needs `filename` and `title`, comma between.")
     for row, (a, b) in enumerate(pairwise(last), 2):
         if b - a != wide:
-            raise DataError(
-                f"{path.name}: row {row} has {b - a} fields, the header has {wide}. "
-                "Quote captions that hold a comma; drop empty lines."
-            )
+            what = f"{path.name}: row {row} has {b - a} fields, the header has {wide}"
+            raise DataError(f"{what}. Quote captions with a comma; drop empty lines.")
     if len(last) == 1:
         raise DataError(f"{path.name} holds a header and no rows.")
     image, title = (range(wide + head.index(h), len(fields), wide)

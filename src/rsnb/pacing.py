@@ -6,20 +6,16 @@ mixture of such pairs and true ones, so no Gaussian has to be assumed, and a cle
 set is seen to be clean.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy.optimize import isotonic_regression
 
-from rsnb.errors import ParameterError
+from rsnb.errors import ParameterError, check_settings
 
-__all__ = [
-    "Judge", "Verdict", "draw", "gmm_posterior", "judge", "look", "null_posterior",
-    "rivals",
-]  # fmt: skip
+__all__ = ["Judge", "Verdict", "draw", "gmm_posterior", "judge", "look",
+           "null_posterior", "rivals"]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,13 +43,10 @@ class Judge:
 
     def __post_init__(self) -> None:
         """Refuse values that no run could mean."""
-        if self.split not in ("null", "gmm") or not 0 <= self.memory < 1:
-            raise ParameterError(
-                f"Judge: split={self.split!r} must be null or gmm, and "
-                f"memory={self.memory} in [0, 1)."
-            )
-        if self.every < 1 or self.panel < 2:
-            raise ParameterError("Judge: every must be at least 1, panel at least 2.")
+        check_settings(
+            self, split=self.split in ("null", "gmm"), memory=0 <= self.memory < 1,
+            every=self.every >= 1, panel=self.panel >= 2,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -103,9 +96,8 @@ def look(
     texts = np.sort(rng.permutation(t)[: how.panel])
     img, txt = torch.from_numpy(img_emb), torch.from_numpy(txt_emb)
     over_texts = torch.logsumexp(scale * img @ txt[texts].T, 1)
-    over_images = torch.cat(
-        [torch.logsumexp(scale * part @ img[images].T, 1) for part in txt.split(4096)]
-    )
+    parts = (scale * part @ img[images].T for part in txt.split(4096))
+    over_images = torch.cat([torch.logsumexp(part, 1) for part in parts])
     out = []
     for row in (torch.from_numpy(gt), torch.from_numpy(wrong)):
         own = scale * (img[row] * txt).sum(1)
@@ -131,9 +123,8 @@ def null_posterior(loss: np.ndarray, null: np.ndarray) -> tuple[np.ndarray, floa
     both = np.concatenate([loss, null])
     given = np.repeat([1.0, 0.0], [len(loss), len(null)])
     order = np.argsort(both, kind="stable")
-    fitted = isotonic_regression(given[order], increasing=False).x
     share = np.empty(len(both))
-    share[order] = fitted
+    share[order] = isotonic_regression(given[order], increasing=False).x
     p = np.clip(share[: len(loss)], 1e-6, 1)
     ratio = (1 - p) / p * len(loss) / len(null)
     return np.clip(1 - rate * ratio, 0, 1).astype(np.float32), rate
@@ -157,10 +148,8 @@ def judge(looks: np.ndarray, how: Judge) -> Verdict:
         memory = how.memory * memory + (1 - how.memory) * now
     loss, null = np.split(memory, 2, axis=1)
     views = [(loss[0], null[0]), (loss[1], null[1]), (loss.sum(0), null.sum(0))]
-    if how.split == "gmm":
-        found = [gmm_posterior(a) for a, _ in views]
-    else:
-        found = [null_posterior(a, b) for a, b in views]
+    gmm = how.split == "gmm"
+    found = [gmm_posterior(a) if gmm else null_posterior(a, b) for a, b in views]
     return Verdict(loss, null, np.stack([c for c, _ in found]), found[-1][1])
 
 

@@ -6,8 +6,6 @@ the digest that its manifest states. Parameters are checked before a kernel star
 papermill only warns about an unknown name, and reads `007` as 7.
 """
 
-from __future__ import annotations
-
 import ast
 import difflib
 import math
@@ -23,13 +21,12 @@ from rsnb.errors import DataError, ParameterError, RsnbError
 from rsnb.files import cache_dir, fingerprint, read_json, sha256_file, tree_digest
 from rsnb.profiles import PROFILES, Profile
 
-__all__ = [
-    "bind", "check_pair", "defaults", "executed", "find_pages", "inputs",
-    "parse_settings", "stale", "typed",
-]  # fmt: skip
+__all__ = ["bind", "check_pair", "defaults", "executed", "find_pages", "inputs",
+           "parse_settings", "stale", "typed"]  # fmt: skip
 
 PACKAGE = Path(__file__).parent
 Scalar = bool | int | float | str
+Bound = dict[Path, dict[str, Scalar]]  # parameters of each notebook
 
 
 def find_pages(root: Path, only: Sequence[str] = ()) -> list[Path]:
@@ -45,8 +42,7 @@ def find_pages(root: Path, only: Sequence[str] = ()) -> list[Path]:
     for want in only:
         hits = [p for p in found if want in (p.stem, p.stem.split("_")[0])]
         if not hits:
-            near = _nearest(want, [p.stem for p in found])
-            raise ParameterError(f"--only {want}: no such page.{near}")
+            raise _unknown(f"--only {want}: no page", want, [p.stem for p in found])
         chosen += hits
     return [p for p in found if p in chosen] if only else found
 
@@ -67,21 +63,20 @@ def check_pair(notebook: Path) -> None:
     try:
         compare_notebooks(nb, py, fmt="py:percent")
     except NotebookDifference as e:
-        raise ParameterError(
-            f"{notebook.name} and {twin.name} differ. The .py is the source: move your "
-            f"edit there if you made it in the .ipynb, then `make sync`.\n{e}"
-        ) from e
+        what = f"{notebook.name} and {twin.name} differ. The .py is the source"
+        fix = "move your edit there if you made it in the .ipynb, then `make sync`"
+        raise ParameterError(f"{what}: {fix}.\n{e}") from e
     for i, cell in enumerate(nb.cells):
         if cell.get("outputs") or cell.get("execution_count"):
-            raise ParameterError(
-                f"{notebook.name}: cell {i} holds outputs. `make sync` removes them."
-            )
+            what = f"{notebook.name}: cell {i} holds outputs"
+            raise ParameterError(f"{what}. `make sync` removes them.")
 
 
-def _nearest(name: str, known: Sequence[str]) -> str:
+def _unknown(what: str, name: str, known: Sequence[str]) -> ParameterError:
+    """Return an error that names the nearest of those known, and all of them."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    return f"{hint} Known: {', '.join(known) or 'none'}."
+    return ParameterError(f"{what}.{hint} Known: {', '.join(known) or 'none'}.")
 
 
 def defaults(notebook: Path) -> dict[str, Scalar]:
@@ -99,15 +94,12 @@ def defaults(notebook: Path) -> dict[str, Scalar]:
         with suppress(SyntaxError, ValueError):
             value = ast.literal_eval(p["default"])
         if not isinstance(value, bool | int | float | str):
-            raise ParameterError(
-                f"{notebook.name}: parameter {name} = {p['default']} is no int, float, "
-                "bool or str."
-            )
+            what = f"{notebook.name}: parameter {name} = {p['default']}"
+            raise ParameterError(f"{what} is no int, float, bool or str.")
         out[name] = value
     if not isinstance(out.get("profile"), str):
-        raise ParameterError(
-            f"{notebook.name} needs one cell tagged `parameters` that sets `profile`."
-        )
+        need = "one cell tagged `parameters` that sets `profile`"
+        raise ParameterError(f"{notebook.name} needs {need}.")
     return out
 
 
@@ -120,12 +112,10 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, str]:
     out: dict[str, str] = {}
     for pair in pairs:
         name, eq, value = pair.partition("=")
-        if not eq or not name.isidentifier():
-            raise ParameterError(f"--set {pair!r}: write name=value.")
-        if name in out:
-            raise ParameterError(f"--set {name}: given twice.")
-        if name == "profile":
-            raise ParameterError("--set profile: use --profile.")
+        bad = not eq or not name.isidentifier()
+        fault = "write name=value" if bad else "given twice" if name in out else ""
+        if fault or name == "profile":
+            raise ParameterError(f"--set {pair}: {fault or 'use --profile'}.")
         out[name] = value
     return out
 
@@ -156,9 +146,7 @@ def typed(name: str, text: str, default: Scalar) -> Scalar:
     raise ParameterError(f"--set {name}={text}: expected {kind}, such as {default!r}.")
 
 
-def bind(
-    notebooks: Sequence[Path], profile: str, settings: Mapping[str, str]
-) -> dict[Path, dict[str, Scalar]]:
+def bind(notebooks: Sequence[Path], profile: str, settings: Mapping[str, str]) -> Bound:
     """Return, for each notebook, the parameters that differ from its defaults.
 
     Raises:
@@ -168,8 +156,7 @@ def bind(
     names = sorted({n for d in known.values() for n in d} - {"profile"})
     for name in settings:
         if name not in names:
-            near = _nearest(name, names)
-            raise ParameterError(f"--set {name}: no such parameter.{near}")
+            raise _unknown(f"--set {name}: no such parameter", name, names)
     out = {}
     for nb, has in known.items():
         want: dict[str, Scalar] = {"profile": profile}
@@ -186,25 +173,20 @@ def _data(which: Profile) -> str:
         homes = [os.environ.get("RSNB_DATA"), cache_dir() / "data"]
         tops = [Path(h) / name for h in homes if h for name in PROFILES]
         if not any(t.is_dir() for t in tops if t.name == which.data):
-            raise DataError(
-                f"{which.data} is not on this machine. Set RSNB_DATA to the folder "
-                f"that holds {which.data}/; rsnb.data.load({which.data!r}) says what "
-                "to put there."
-            )
+            what = f"{which.data} is not on this machine. Set RSNB_DATA to the folder"
+            raise DataError(f"{what} of {which.data}/; `audit {which.data}` says more.")
     else:
         tops = [Path(which.data)]
-    facts = []
+    facts: list[tuple[str, Any]] = []
     for p in sorted(p for t in tops for p in ([t] if t.is_file() else t.rglob("*"))):
         if p.is_file():
-            text = p.suffix in {".csv", ".json", ".jsonl", ".txt"}
-            stat = p.stat()
-            facts.append((p, sha256_file(p) if text else (stat.st_size, stat.st_mtime)))
-    return fingerprint([(str(p), what) for p, what in facts])
+            text, stat = p.suffix in {".csv", ".json", ".jsonl", ".txt"}, p.stat()
+            mark = sha256_file(p) if text else (stat.st_size, stat.st_mtime)
+            facts.append((str(p), mark))
+    return fingerprint(facts)
 
 
-def inputs(
-    root: Path, which: Profile, changed: Mapping[Path, dict[str, Scalar]]
-) -> dict[Path, dict[str, Any]]:
+def inputs(root: Path, which: Profile, changed: Bound) -> dict[Path, dict[str, Any]]:
     """Return, for each notebook, digests of all that its run depends on."""
     lock = root / "requirements.lock"
     shared = {
@@ -214,10 +196,9 @@ def inputs(
         "lock": sha256_file(lock) if lock.is_file() else "none",
         "python": "{}.{}".format(*sys.version_info), "data": _data(which),
     }  # fmt: skip
-    return {
-        nb: {**shared, "source": sha256_file(nb.with_suffix(".py")), "parameters": args}
-        for nb, args in changed.items()
-    }
+    code = {nb: sha256_file(nb.with_suffix(".py")) for nb in changed}
+    own = {nb: {"source": code[nb], "parameters": changed[nb]} for nb in changed}
+    return {nb: {**shared, **facts} for nb, facts in own.items()}
 
 
 def executed(root: Path, which: Profile, notebook: Path) -> Path:

@@ -3,11 +3,9 @@
 Explained in notebook 01 and in `book/own_data.md`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from PIL import Image
@@ -55,10 +53,8 @@ class Pairs:
         """Return name, sizes and splits in one line."""
         splits = {s: self.split.count(s) for s in dict.fromkeys(self.split)}
         pixels = "" if self.has_pixels.all() else f", {self.has_pixels.sum()} pixels"
-        return (
-            f"Pairs({self.name}: {len(self.ids):,} images, "
-            f"{len(self.captions):,} captions, {splits}{pixels})"
-        )
+        count = f"{len(self.ids):,} images, {len(self.captions):,} captions"
+        return f"Pairs({self.name}: {count}, {splits}{pixels})"
 
     def image(self, i: int) -> Image.Image:
         """Return image `i` as RGB.
@@ -67,40 +63,33 @@ class Pairs:
             DataError: this copy has no pixels for it.
         """
         if not self.has_pixels[i]:
-            raise DataError(
-                f"{self.name}: {self.ids[i]} is known without pixels here. "
-                "Use pairs.with_pixels() for steps that need images."
-            )
+            what = f"{self.name}: {self.ids[i]} is known without pixels here."
+            raise DataError(f"{what} Use pairs.with_pixels() where images are needed.")
         return self.reader(int(self.rows[i]))
 
     def captions_of(self, i: int) -> list[str]:
         """Return the captions of image `i`, in source order."""
         return [self.captions[t] for t in np.flatnonzero(self.gt == i)]
 
-    def subset(self, rows: Sequence[int] | np.ndarray) -> Pairs:
+    def subset(self, rows: Sequence[int] | np.ndarray) -> Self:
         """Return the images `rows` (ints or a bool mask), with their captions."""
         idx = np.asarray(rows)
-        if idx.dtype == bool:
-            idx = np.flatnonzero(idx)
-        idx = idx.astype(np.int64)
+        idx = (np.flatnonzero(idx) if idx.dtype == bool else idx).astype(np.int64)
         if len(np.unique(idx)) != len(idx):
             raise DataError(f"{self.name}: a subset may hold each image once.")
         new = np.full(len(self.ids), -1, np.int64)
         new[idx] = np.arange(len(idx))
         order = np.argsort(new[self.gt], kind="stable")
         keep = order[new[self.gt][order] >= 0]
+        own = self.ids, self.split, self.label
+        ids, split, label = (tuple(v[i] for i in idx) for v in own)
+        texts = tuple(self.captions[t] for t in keep)
         return replace(
-            self,
-            ids=tuple(self.ids[i] for i in idx),
-            split=tuple(self.split[i] for i in idx),
-            label=tuple(self.label[i] for i in idx),
-            captions=tuple(self.captions[t] for t in keep),
-            gt=new[self.gt[keep]],
-            has_pixels=self.has_pixels[idx],
-            rows=self.rows[idx],
-        )
+            self, ids=ids, split=split, label=label, captions=texts,
+            gt=new[self.gt[keep]], has_pixels=self.has_pixels[idx], rows=self.rows[idx],
+        )  # fmt: skip
 
-    def where(self, split: str) -> Pairs:
+    def where(self, split: str) -> Self:
         """Return the images of one split.
 
         Raises:
@@ -112,7 +101,7 @@ class Pairs:
             raise DataError(f"{self.name} has no split {split!r}; it has: {have}.")
         return self.subset(mask)
 
-    def with_pixels(self) -> Pairs:
+    def with_pixels(self) -> Self:
         """Return the images whose pixels this copy holds."""
         return self if self.has_pixels.all() else self.subset(self.has_pixels)
 
@@ -129,14 +118,12 @@ def join(parts: Sequence[Pairs]) -> Pairs:
         return parts[k].image(row - start[k])
 
     return Pairs(
-        name="+".join(p.name for p in parts),
-        ids=tuple(f"{k}:{p.name}:{i}" for k, p in enumerate(parts) for i in p.ids),
-        split=tuple(s for p in parts for s in p.split),
-        label=tuple(c for p in parts for c in p.label),
-        captions=tuple(c for p in parts for c in p.captions),
-        gt=np.concatenate([p.gt + n for p, n in zip(parts, start, strict=False)]),
-        has_pixels=np.concatenate([p.has_pixels for p in parts]),
-        reader=read,
-        rows=np.arange(start[-1]),
-        source={"sha256": ",".join(str(p.source.get("sha256")) for p in parts)},
-    )
+        "+".join(p.name for p in parts),
+        tuple(f"{k}:{p.name}:{i}" for k, p in enumerate(parts) for i in p.ids),
+        tuple(s for p in parts for s in p.split),
+        tuple(c for p in parts for c in p.label),
+        tuple(c for p in parts for c in p.captions),
+        np.concatenate([p.gt + n for p, n in zip(parts, start, strict=False)]),
+        np.concatenate([p.has_pixels for p in parts]), read, np.arange(start[-1]),
+        {"sha256": ",".join(str(p.source.get("sha256")) for p in parts)},
+    )  # fmt: skip

@@ -3,8 +3,6 @@
 Explained in notebook 02. An array of N images of side S takes 3·N·S² bytes.
 """
 
-from __future__ import annotations
-
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -50,16 +48,13 @@ def load_pixels(pairs: Pairs, side: int, *, cache: bool = True) -> np.ndarray:
     """
     missing = np.flatnonzero(~pairs.has_pixels)
     if len(missing):
-        raise DataError(
-            f"{pairs.name}: {len(missing)} of {len(pairs)} images have no pixels "
-            f"here, the first is {pairs.ids[missing[0]]}. Use pairs.with_pixels()."
-        )
+        first = f"the first is {pairs.ids[missing[0]]}. Use pairs.with_pixels()"
+        what = f"{len(missing)} of {len(pairs)} images have no pixels here"
+        raise DataError(f"{pairs.name}: {what}, {first}.")
     size = 3 * len(pairs) * side * side
     if size > MAX_BYTES:
-        raise ResourceError(
-            f"{len(pairs):,} images of side {side} need {size / 2**30:.1f} GiB in "
-            "memory; take a subset or a smaller side."
-        )
+        need = f"{len(pairs):,} images of side {side} need {size / 2**30:.1f} GiB"
+        raise ResourceError(f"{need}; take a subset or a smaller side.")
 
     def decode() -> dict[str, np.ndarray]:
         many = getattr(pairs.reader, "many", None)

@@ -4,8 +4,6 @@ Explained in `book/how_to_run.md`. Figures are made without pyplot, so nothing g
 set: each draws itself under `STYLE` and gives equal bytes for equal data.
 """
 
-from __future__ import annotations
-
 import io
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,15 +19,14 @@ from PIL import Image
 from rsnb.errors import ParameterError
 from rsnb.pairs import Pairs
 
-__all__ = [
-    "FULL", "HALF", "PALETTE", "STYLE", "Figure", "bands", "bars", "curves",
-    "histograms", "results", "strip",
-]  # fmt: skip
+__all__ = ["FULL", "HALF", "PALETTE", "STYLE", "Figure", "bands", "bars", "curves",
+           "histograms", "results", "strip"]  # fmt: skip
 
 FULL, HALF = (6.5, 3.2), (3.2, 2.6)  # inches
 #: Okabe and Ito's colours, told apart with every common kind of colour vision.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKS = "osD^vP"  # a second cue beside colour
+Values = Sequence[float] | np.ndarray
 # Any: matplotlib's stubs name every key of rcParams in the type.
 STYLE: Mapping[Any, Any] = MappingProxyType({
     "axes.axisbelow": True, "axes.grid": True, "axes.spines.right": False,
@@ -61,18 +58,21 @@ class Figure(_Figure):
 
 @contextmanager
 def _figure(
-    size: tuple[float, float], rows: int = 1, columns: int = 1
-) -> Iterator[tuple[Any, Any]]:
+    size: tuple[float, float], rows: int = 1, columns: int = 1,
+) -> Iterator[tuple[Any, Any]]:  # fmt: skip
     with rc_context(dict(STYLE)):
         fig = Figure(figsize=size, layout="constrained")
         yield fig, fig.subplots(rows, columns, squeeze=False)
 
 
+def _line(ax: Any, k: int, x: Values, y: Values, label: str) -> None:
+    ax.plot(x, y, color=PALETTE[k % 6], marker=_MARKS[k % 6], label=label)
+
+
 def curves(
-    panels: Mapping[str, tuple[Sequence[float], Mapping[str, Sequence[float]]]],
-    xlabel: str,
+    panels: Mapping[str, tuple[Values, Mapping[str, Values]]], xlabel: str,
     ylabels: Sequence[str],
-) -> Figure:
+) -> Figure:  # fmt: skip
     """Return one panel of lines for each title → (x, label → y), side by side.
 
     `ylabels` holds one label a panel, or one for all, which then share a scale.
@@ -81,8 +81,7 @@ def curves(
         for i, (title, (x, lines)) in enumerate(panels.items()):
             ax = axes[0, i]
             for k, (label, y) in enumerate(lines.items()):
-                colour, mark = PALETTE[k % 6], _MARKS[k % 6]
-                ax.plot(x, y, color=colour, marker=mark, label=label)
+                _line(ax, k, x, y, label)
             ax.set(title=title, xlabel=xlabel, ylabel=ylabels[i % len(ylabels)])
             ax.locator_params("x", integer=all(float(v).is_integer() for v in x))
             if len(lines) > 1:
@@ -95,9 +94,7 @@ def curves(
 
 
 def bands(
-    lines: Mapping[str, Mapping[float, tuple[float, float, float]]],
-    xlabel: str,
-    ylabel: str,
+    lines: Mapping[str, Mapping[float, Sequence[float]]], xlabel: str, ylabel: str
 ) -> Figure:
     """Return label → x → (mean, low, high) as lines, each over its band."""
     with _figure(FULL) as (fig, axes):
@@ -105,24 +102,19 @@ def bands(
         for k, (label, points) in enumerate(lines.items()):
             x = sorted(points)
             mean, low, high = zip(*(points[v] for v in x), strict=True)
-            colour = PALETTE[k % 6]
-            ax.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
-            ax.plot(x, mean, color=colour, marker=_MARKS[k % 6], label=label)
+            ax.fill_between(x, low, high, color=PALETTE[k % 6], alpha=0.18, linewidth=0)
+            _line(ax, k, x, mean, label)
         ax.set(xlabel=xlabel, ylabel=ylabel)
         fig.legend(loc="outside right upper")
     return fig
 
 
-def histograms(
-    panels: Mapping[str, Mapping[str, Sequence[float] | np.ndarray]], xlabel: str
-) -> Figure:
+def histograms(panels: Mapping[str, Mapping[str, Values]], xlabel: str) -> Figure:
     """Return title → (label → values) as histograms over common bins, side by side.
 
     Each is scaled to area 1, so that groups of different size can be compared.
     """
-    values = np.concatenate(
-        [np.asarray(v) for row in panels.values() for v in row.values()]
-    )
+    values = np.concatenate([v for row in panels.values() for v in row.values()])
     bins = np.linspace(values.min(), np.quantile(values, 0.999), 41)
     with _figure(FULL, 1, len(panels)) as (fig, axes):
         for ax, (title, row) in zip(axes[0], panels.items(), strict=True):
@@ -133,15 +125,14 @@ def histograms(
             ax.set(title=title, xlabel=xlabel, yticks=[])
             ax.sharey(axes[0, 0])
         axes[0, 0].set_ylabel("density")
-        fig.legend(
-            *axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=4
-        )
+        known = axes[0, 0].get_legend_handles_labels()
+        fig.legend(*known, loc="outside upper left", ncols=4)
     return fig
 
 
 def bars(
-    values: Mapping[str, Mapping[str, float]], xlabel: str, *, fmt: str = "{:.1f}"
-) -> Figure:
+    values: Mapping[str, Mapping[str, float]], xlabel: str, *, fmt: str = "{:.1f}",
+) -> Figure:  # fmt: skip
     """Return horizontal bars: group → (label → value), the value written at its bar."""
     labels = list(dict.fromkeys(k for row in values.values() for k in row))
     step = 0.8 / len(labels)
@@ -177,13 +168,10 @@ def strip(
         ParameterError: no images, or another number of titles or marks.
     """
     if not len(images) or any(len(v) not in (0, len(images)) for v in (titles, marks)):
-        raise ParameterError(
-            f"{len(images)} images, {len(titles)} titles, {len(marks)} marks: give at "
-            "least one image, and one title and mark for each or none."
-        )
+        given = f"{len(images)} images, {len(titles)} titles, {len(marks)} marks"
+        raise ParameterError(f"{given}: give at least one image, the rest for each.")
     rows = -(-len(images) // columns)
-    side = FULL[0] / columns
-    height = rows * (side + 0.22 * bool(titles))
+    height = rows * (FULL[0] / columns + 0.22 * bool(titles))
     with _figure((FULL[0], height), rows, columns) as (fig, axes):
         fig.raster = True
         for ax in axes.flat:
@@ -204,11 +192,9 @@ def strip(
 
 
 def results(
-    pairs: Pairs,
-    rows: Sequence[int] | np.ndarray,
-    scores: Sequence[float] | np.ndarray,
+    pairs: Pairs, rows: Sequence[int] | np.ndarray, scores: Values,
     right: int | None = None,
-) -> Figure:
+) -> Figure:  # fmt: skip
     """Return the images `rows` in order, titled with score and class.
 
     `right` is the row of the image that the query belongs to, framed where it appears.

@@ -4,8 +4,6 @@ Explained in `book/how_to_run.md`. Every page takes its parameter `profile` to `
 asks nothing else about it, so one notebook serves the embedded world and real data.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -130,10 +128,8 @@ def get(name_or_path: str) -> Profile:
         return PROFILES[name_or_path]
     path = Path(name_or_path).expanduser()
     if not path.exists():
-        raise ParameterError(
-            f"profile {name_or_path!r} is neither one of {', '.join(PROFILES)} nor an "
-            "existing path."
-        )
+        what = f"profile {name_or_path!r} is neither one of {', '.join(PROFILES)}"
+        raise ParameterError(f"{what} nor an existing path.")
     path = path.resolve()
     stem = re.sub(r"[^A-Za-z0-9]+", "-", path.stem).strip("-").lower()
     return Profile(f"{stem}-{fingerprint(str(path))[:8]}", str(path))

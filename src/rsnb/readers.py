@@ -4,14 +4,12 @@ Explained in `book/own_data.md`. Captions are data: no control, bidi or zero-wid
 character gets through, and no name leaves its folder.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re
 import unicodedata
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,6 +20,7 @@ from rsnb.layouts import LAYOUTS, Row, read_text
 __all__ = ["clean", "read_manifest"]
 
 MAX_CAPTION = 2_000
+Fault = tuple[str, str, str]  # kind, detail, fix
 SPLITS = {s: s for s in ("train", "val", "test", "all")}
 SPLITS |= {"valid": "val", "validation": "val", "dev": "val", "restval": "train"}
 # Bidi controls and zero-width characters: invisible, and they reorder a page's text.
@@ -82,18 +81,7 @@ def clean(rows: Sequence[Row], layout: str, bad: list[Problem]) -> list[Row]:
     names = _settle_names([str(r.image) for r in rows], layout)
     seen: dict[str, Row] = {}
     for row, name in zip(rows, names, strict=True):
-        fault: tuple[str, str, str] | None = None
-        if not is_safe_name(name) or "\ufffd" in name:
-            fault = "unsafe path", repr(row.image), "use a relative path, / between"
-        elif name in seen:
-            first = f"{name} is also at {seen[name].file}:{seen[name].line}"
-            fault = "duplicate id", first, "keep one entry, with all its captions"
-        elif row.split not in SPLITS:
-            known = "use train, val or test"
-            fault = "unknown split", f"{name}: {row.split!r}", known
-        elif not row.captions:
-            fault = "image without captions", name, "add captions or drop the image"
-        if fault:
+        if fault := _row_fault(row, name, seen):
             bad.append(Problem(row.file, row.line, *fault))
             continue
         kept = []
@@ -110,7 +98,20 @@ def clean(rows: Sequence[Row], layout: str, bad: list[Problem]) -> list[Row]:
     return [row for row in seen.values() if row.captions]
 
 
-def _clean_text(text: object) -> tuple[str, tuple[str, str, str] | None]:
+def _row_fault(row: Row, name: str, seen: Mapping[str, Row]) -> Fault | None:
+    if not is_safe_name(name) or "\ufffd" in name:
+        return "unsafe path", repr(row.image), "use a relative path, / between"
+    if name in seen:
+        first = f"{name} is also at {seen[name].file}:{seen[name].line}"
+        return "duplicate id", first, "keep one entry, with all its captions"
+    if row.split not in SPLITS:
+        return "unknown split", f"{name}: {row.split!r}", "use train, val or test"
+    if not row.captions:
+        return "image without captions", name, "add captions or drop the image"
+    return None
+
+
+def _clean_text(text: object) -> tuple[str, Fault | None]:
     """Return a caption in NFC without control, bidi or zero-width characters."""
     if not isinstance(text, str):
         kind = type(text).__name__

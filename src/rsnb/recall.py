@@ -53,11 +53,9 @@ class Recall:
 
     def bounds(self) -> dict[str, dict[str, float]]:
         """Return `optimistic` and `pessimistic` recall: luckiest, unluckiest order."""
-        k = np.array(KS)
-        return {
-            name: _table(self.i2t_ranks[:, [c]] < k, self.t2i_ranks[:, [c]] < k)
-            for name, c in (("optimistic", 0), ("pessimistic", 2))
-        }
+        k, ends = np.array(KS), {"optimistic": [0], "pessimistic": [2]}
+        two = self.i2t_ranks, self.t2i_ranks
+        return {name: _table(*(r[:, c] < k for r in two)) for name, c in ends.items()}
 
     @property
     def ties(self) -> float:
@@ -92,11 +90,9 @@ class Recall:
             rows |= {f"{k} ties": v for k, v in self.bounds().items()}
         html = pd.DataFrame(rows).T.to_html(float_format="{:.2f}".format, border=0)
         t, q = len(self.gt), len(self.i2t_hits)
-        return (
-            f"{html}<p>{q:,} images, {t:,} captions. One hit moves "
-            f"i2t by {100 / q:.2f} and t2i by {100 / t:.2f} points; {self.ties:.1%} of "
-            "queries have a tie at a cut.</p>"
-        )
+        step = f"One hit moves i2t by {100 / q:.2f} and t2i by {100 / t:.2f} points"
+        ties = f"{self.ties:.1%} of queries have a tie at a cut"
+        return f"{html}<p>{q:,} images, {t:,} captions. {step}; {ties}.</p>"
 
 
 def _table(i2t: np.ndarray, t2i: np.ndarray) -> dict[str, float]:
@@ -131,11 +127,9 @@ class Ceiling:
     def as_dict(self) -> dict[str, float]:
         """Return `t2i_r1_random`, `t2i_r1_deterministic`, `i2t_r1_random` and so on."""
         rules = "t2i_random", "t2i_deterministic", "i2t_random"
-        return {
-            name.replace("_", f"_r{k}_"): value
-            for name in rules
-            for k, value in zip(KS, getattr(self, name), strict=True)
-        }
+        names = [n.replace("_", f"_r{k}_") for n in rules for k in KS]
+        values = (*self.t2i_random, *self.t2i_deterministic, *self.i2t_random)
+        return dict(zip(names, values, strict=True))
 
 
 def caption_ceiling(captions: Sequence[str], gt: ArrayLike) -> Ceiling:
@@ -197,24 +191,19 @@ def check_gt(gt: ArrayLike, n_text: int, n_image: int | None = None) -> np.ndarr
     """
     out = as_array(gt)
     if out.shape != (n_text,) or out.dtype.kind not in "iu" or n_text == 0:
-        raise MetricError(
-            f"gt must hold one image number for each of {n_text} captions, got "
-            f"{out.dtype} {out.shape}."
-        )
+        want = f"one image number for each of {n_text} captions"
+        raise MetricError(f"gt must hold {want}, got {out.dtype} {out.shape}.")
     out = out.astype(np.int64)
     size = max(int(out.max()) + 1, 1) if n_image is None else n_image
     bad = np.flatnonzero((out < 0) | (out >= size))
     if len(bad):
-        raise MetricError(
-            f"gt: {len(bad)} captions point outside the {size} images, first "
-            f"caption {bad[0]} → image {out[bad[0]]}."
-        )
+        first = f"first caption {bad[0]} → image {out[bad[0]]}"
+        what = f"{len(bad)} captions point outside the {size} images"
+        raise MetricError(f"gt: {what}, {first}.")
     bare = np.flatnonzero(np.bincount(out, minlength=size) == 0)
     if n_image is not None and len(bare):
-        raise MetricError(
-            f"{len(bare)} of {n_image} images have no caption, so they are queries "
-            f"without a right answer; first images {bare[:5].tolist()}. Drop them."
-        )
+        what = f"{len(bare)} of {n_image} images have no caption, so no right answer"
+        raise MetricError(f"{what}; first images {bare[:5].tolist()}. Drop them.")
     return out
 
 

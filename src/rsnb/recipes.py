@@ -3,8 +3,6 @@
 Explained in notebook 02. A recipe is data, not code: a new one needs a row here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -122,9 +120,8 @@ def get(name: str, seed: int | None = None) -> Recipe:
     if name not in RECIPES:
         raise ParameterError(f"no recipe {name!r}; there are: {', '.join(RECIPES)}.")
     recipe = RECIPES[name]
-    if seed is None:
-        return recipe
-    return replace(recipe, cfg=replace(recipe.cfg, seed=seed))
+    own = recipe.cfg.seed if seed is None else seed
+    return replace(recipe, cfg=replace(recipe.cfg, seed=own))
 
 
 def start(recipe: Recipe, captions: Sequence[str], name: str = "start") -> Backbone:

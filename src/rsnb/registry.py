@@ -4,8 +4,6 @@ Explained in notebook 02 and `book/own_data.md`. A CLIP checkpoint does not say 
 GELU it was trained with, and the wrong one loads without a word and loses recall.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType

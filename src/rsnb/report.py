@@ -5,8 +5,6 @@ digests, seeds, hardware and date, and is written by a command. A page writes it
 figures to `build/results/`, without time or machine: equal runs give equal bytes.
 """
 
-from __future__ import annotations
-
 import datetime
 import html
 import json
@@ -22,9 +20,7 @@ from typing import Any
 from rsnb.errors import ParameterError
 from rsnb.files import read_json, tree_digest, write_json
 
-__all__ = [
-    "code_digest", "glue", "page", "receipt", "record", "root", "seed_table", "table"
-]  # fmt: skip
+__all__ = ["glue", "page", "receipt", "record", "root", "seed_table", "table"]
 
 _PACKAGES = ("numpy", "torch", "open_clip_torch", "faiss-cpu", "pillow")
 
@@ -33,11 +29,6 @@ def root() -> Path:
     """Return the working tree around this package, or else the current folder."""
     tree = Path(__file__).resolve().parents[2]
     return tree if (tree / "notebooks").is_dir() else Path.cwd()
-
-
-def code_digest() -> str:
-    """Return one sha256 over the code of the package."""
-    return tree_digest(Path(__file__).parent, "weights")
 
 
 def _plain(value: Any) -> Any:
@@ -69,15 +60,15 @@ def record(
         inputs: digests of data and weights.
         seeds: all that were used.
     """
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
     versions = {name: version(name) for name in _PACKAGES}
+    versions["python"] = platform.python_version()
+    made = {"date": today, "hardware": _hardware(), "versions": versions}
+    code = tree_digest(Path(__file__).parent, "weights")
     facts = {
         "name": name, "command": command, "figures": _plain(figures),
-        "inputs": {**_plain(inputs or {}), "code": code_digest()}, "seeds": list(seeds),
-        "made": {
-            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "hardware": _hardware(),
-            "versions": {"python": platform.python_version(), **versions},
-        },
+        "inputs": {**_plain(inputs or {}), "code": code}, "seeds": list(seeds),
+        "made": made,
     }  # fmt: skip
     return write_json(root() / "book" / "results" / f"{name}.json", facts)
 
@@ -142,9 +133,8 @@ def glue(**values: Any) -> None:
     for name, value in values.items():
         plain = _plain(value)
         if isinstance(plain, bool) or not isinstance(plain, int | float | str):
-            raise ParameterError(
-                f"glue {name}: {type(plain).__name__} is neither a number nor text."
-            )
+            kind = type(plain).__name__
+            raise ParameterError(f"glue {name}: {kind} is neither a number nor text.")
         put(name, plain, display=False)
 
 
@@ -156,13 +146,12 @@ def table(data: Any, caption: str = "", *, digits: int = 2, index: bool = True) 
     import pandas as pd
     from IPython.display import HTML
 
-    if isinstance(data, Mapping):
-        data = pd.DataFrame.from_dict(dict(data), orient="index")
-    body = pd.DataFrame(data).to_html(
+    by_row = isinstance(data, Mapping)
+    frame = pd.DataFrame.from_dict(data, "index") if by_row else pd.DataFrame(data)
+    body = frame.to_html(
         index=index, escape=True, border=0, na_rep="–", justify="left",
         float_format=lambda v: f"{round(v, digits) + 0.0:,.{digits}f}",  # no "-0.00"
     )  # fmt: skip
     if caption:
-        text = f"<caption>{html.escape(caption)}</caption>"
-        body = body.replace(">", f">{text}", 1)
+        body = body.replace(">", f"><caption>{html.escape(caption)}</caption>", 1)
     return HTML(f'<div style="overflow-x:auto">{body}</div>')

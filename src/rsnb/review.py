@@ -4,19 +4,16 @@ Explained in notebook 01 and `book/own_data.md`. Wrong captions come as a page t
 and a table to mark, which `rsnb.data.load(..., drop=...)` takes back.
 """
 
-from __future__ import annotations
-
 import base64
-import csv
 import html
 import io
-import math
 import os
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from PIL import Image
 
 from rsnb import backbones
@@ -31,6 +28,7 @@ from rsnb.report import record
 
 __all__ = ["run", "survey", "write_csv", "write_html"]
 
+FORMULA = ("=", "+", "-", "@", "'")  # how a cell begins that a spreadsheet computes
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
 body {{ font: 15px/1.4 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em }}
@@ -48,23 +46,17 @@ def write_csv(path: str | Path, found: Mismatches) -> Path:
     The column `drop` is empty, for a reader to mark with y. A text that a spreadsheet
     would take for a formula gets an apostrophe in front, which `load` takes away.
     """
-    out = io.StringIO()
-    table = csv.writer(out, lineterminator="\n")
-    names = list(found.evidence)
-    table.writerow(["rank", "drop", "id", "caption", "score", "reasons", *names, "row"])
-    pairs = found.pairs
-    for rank, t in enumerate(found.ranking().tolist(), 1):
-        text = pairs.captions[t]
-        shares = [float(found.evidence[name][t]) for name in names]
-        table.writerow(
-            [
-                rank, "", pairs.ids[pairs.gt[t]],
-                f"'{text}" if text[:1] in ("=", "+", "-", "@", "'") else text,
-                f"{found.score[t]:.4f}", found.reasons(t),
-                *("" if math.isnan(v) else f"{v:.4f}" for v in shares), t,
-            ]
-        )  # fmt: skip
-    return write_bytes(path, out.getvalue().encode())
+    pairs, order = found.pairs, found.ranking()
+    texts = [pairs.captions[t] for t in order]
+    table = pd.DataFrame({
+        "rank": range(1, len(order) + 1), "drop": "",
+        "id": [pairs.ids[i] for i in pairs.gt[order]],
+        "caption": [f"'{c}" if c[:1] in FORMULA else c for c in texts],
+        "score": found.score[order], "reasons": [*map(found.reasons, order)],
+        **{name: share[order] for name, share in found.evidence.items()}, "row": order,
+    })  # fmt: skip
+    text = table.to_csv(index=False, float_format="%.4f", lineterminator="\n")
+    return write_bytes(path, text.encode())
 
 
 def write_html(path: str | Path, found: Mismatches, *, worst: int = 200) -> Path:
@@ -76,14 +68,11 @@ def write_html(path: str | Path, found: Mismatches, *, worst: int = 200) -> Path
     for rank, t in enumerate(found.ranking()[:worst].tolist(), 1):
         i = int(pairs.gt[t])
         label = f" ({pairs.label[i]})" if pairs.label[i] else ""
-        cells = [
-            str(rank),
-            f"{_thumb(pairs.image(i)) if pairs.has_pixels[i] else 'no pixels'}<br>"
-            f"<small>{html.escape(pairs.ids[i] + label)}</small>",
-            f"{html.escape(pairs.captions[t])}<br>"
-            f"<small>{html.escape(found.reasons(t))}</small>",
-            f"{found.score[t]:.2f}",
-        ]
+        image = _thumb(pairs.image(i)) if pairs.has_pixels[i] else "no pixels"
+        known, why = html.escape(pairs.ids[i] + label), html.escape(found.reasons(t))
+        text = html.escape(pairs.captions[t])
+        cells = [f"{rank}", f"{image}<br><small>{known}</small>"]
+        cells += [f"{text}<br><small>{why}</small>", f"{found.score[t]:.2f}"]
         rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
     summary = (
         f"{len(found.score):,} captions; about {found.rate:.1%} are estimated to be "
@@ -128,9 +117,7 @@ def run(
         model = backbones.load(known)
     elif pairs.has_pixels.any():
         if epochs == 0:
-            raise ParameterError(
-                "--epochs 0 needs --backbone: nothing would be learned."
-            )
+            raise ParameterError("--epochs 0 needs --backbone: nothing is learned.")
         model, default = start(RECIPES["ucm-rn"], pairs.captions), 24
         how = AuditConfig(lr=2e-3, side=128)
     how = AuditConfig(default if epochs is None else epochs, how.lr, how.side)

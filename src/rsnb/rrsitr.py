@@ -3,8 +3,6 @@
 Explained in notebook 03, term by term. `methods.Paced` is our scale-free form.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rsnb.backbones import Backbone
-from rsnb.errors import ParameterError
+from rsnb.errors import ParameterError, check_settings
 from rsnb.local import image_tokens, local_similarity, text_tokens
 from rsnb.losses import hardest, info_nce_each, pace
 from rsnb.methods import Step
@@ -61,19 +59,15 @@ class RRSITR:
 
     def __post_init__(self) -> None:
         """Refuse values that split nothing."""
-        checks = {
-            "scale": 0 < self.scale < math.inf,
-            "gamma1": 0 < self.gamma1 < self.gamma2,
-            "gamma2": self.gamma1 < self.gamma2 < math.inf,
-            "sigma": 0 <= self.sigma < math.inf,
-            "lambda1": 0 <= self.lambda1 < math.inf,
-            "lambda2": 0 <= self.lambda2 < math.inf,
-            "pace": self.pace in ("easy", "hard", "random", "none"),
-            "margin": self.margin in ("dynamic", "fixed", "none"),
-        }
-        bad = [f"{k}={getattr(self, k)!r}" for k, ok in checks.items() if not ok]
-        if bad:
-            raise ParameterError(f"RRSITR: {', '.join(bad)} out of range.")
+        check_settings(
+            self, scale=0 < self.scale < math.inf,
+            gamma1=0 < self.gamma1 < self.gamma2,
+            gamma2=self.gamma1 < self.gamma2 < math.inf,
+            sigma=0 <= self.sigma < math.inf, lambda1=0 <= self.lambda1 < math.inf,
+            lambda2=0 <= self.lambda2 < math.inf,
+            pace=self.pace in ("easy", "hard", "random", "none"),
+            margin=self.margin in ("dynamic", "fixed", "none"),
+        )  # fmt: skip
 
     @property
     def tokens(self) -> bool:
@@ -85,10 +79,8 @@ class RRSITR:
         local = None
         if self.local:
             if step.img_tokens is None or step.txt_tokens is None:
-                raise ParameterError(
-                    "RRSITR's local term needs patch and word tokens: train a ViT, or "
-                    "set local=False."
-                )
+                what = "RRSITR's local term needs patch and word tokens"
+                raise ParameterError(f"{what}: train a ViT, or set local=False.")
             local = local_similarity(step.img_tokens, step.txt_tokens).T
         seeded = torch.Generator().manual_seed(int(step.progress * 2**40))
         return rrsitr(step.sim, local, self, seeded).loss
@@ -99,9 +91,8 @@ class RRSITR:
         if size < 2 or self.gamma1 >= chance or self.gamma2 >= 2 * chance:
             raise ParameterError(
                 f"a batch of {size} is too small for gamma1={self.gamma1:g} and gamma2="
-                f"{self.gamma2:g}: a pair at chance has loss {chance:.2f}. gamma1 must "
-                "be below that, or all pairs are clean; gamma2 below twice that, or "
-                "none is noisy. Use the published batch of 100, or smaller thresholds."
+                f"{self.gamma2:g}: they must lie below {chance:.2f}, the chance loss, "
+                "and twice that. Use the published batch of 100, or smaller thresholds."
             )
 
 
@@ -129,11 +120,9 @@ def pace_value(weight: Tensor, gamma: Tensor | float) -> Tensor:
 
 
 def rrsitr(
-    sim: Tensor,
-    local: Tensor | None,
-    cfg: RRSITR | None = None,
+    sim: Tensor, local: Tensor | None, cfg: RRSITR | None = None,
     generator: torch.Generator | None = None,
-) -> Split:
+) -> Split:  # fmt: skip
     """Return the loss of RRSITR on one batch, and the split that it makes.
 
     A pair's loss ℓ sums the softmax cross-entropies of its row and its column, in both
@@ -156,10 +145,9 @@ def rrsitr(
     size = len(sim)
     sims = [sim] if local is None else [sim, local]
     if len(sims) != 1 + cfg.local or any(s.shape != (size, size) for s in sims):
-        raise ParameterError(
-            f"rrsitr with local={cfg.local} needs {1 + cfg.local} square similarities "
-            f"of one batch, got {[tuple(s.shape) for s in sims]}."
-        )
+        want = f"{1 + cfg.local} square similarities of one batch"
+        got = [tuple(s.shape) for s in sims]
+        raise ParameterError(f"rrsitr, local={cfg.local}, needs {want}, got {got}.")
     cfg.check_batch(size)
     each = torch.stack([x for s in sims for x in info_nce_each(cfg.scale * s)]).sum(0)
     ell = each.detach()

@@ -5,8 +5,6 @@ interpreter. On profile `world` they do not see `RSNB_DATA`, so that the publish
 depend on the repository alone.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,10 +31,10 @@ class CellError(RsnbError):
 @contextmanager
 def _kernel_environment(which: Profile) -> Iterator[None]:
     # The kernel inherits our environment: there is no other way in through papermill.
+    # This interpreter's kernel, no bars for whoever waits, no warning at the start.
     before = dict(os.environ)
-    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this interpreter's kernel, no other
-    os.environ["TQDM_DISABLE"] = "1"  # bars are for whoever waits, not for a page
-    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # else a warning on every start
+    switches = "JUPYTER_PREFER_ENV_PATH TQDM_DISABLE PYDEVD_DISABLE_FILE_VALIDATION"
+    os.environ.update(dict.fromkeys(switches.split(), "1"))
     if which.name == "world":
         os.environ.pop("RSNB_DATA", None)
     try:
@@ -44,15 +42,6 @@ def _kernel_environment(which: Profile) -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
-
-
-def _clean(nb: Any) -> None:
-    """Drop times, paths and random ids, which differ between equal runs."""
-    nb.metadata.pop("papermill", None)
-    for i, cell in enumerate(nb.cells):
-        cell.id = f"cell-{i}"
-        cell.metadata.pop("papermill", None)
-        cell.metadata.pop("execution", None)
 
 
 def _execute(
@@ -75,28 +64,26 @@ def _execute(
             )  # fmt: skip
     except PapermillExecutionError as e:
         kind = ResourceError if e.ename in OUT_OF_MEMORY else CellError
-        raise kind(
-            f"{nb.stem}: cell {e.cell_index} raised {e.ename}: {e.evalue}\n"
-            f"The whole run is in {failed}."
-        ) from e
+        what = f"{nb.stem}: cell {e.cell_index} raised {e.ename}: {e.evalue}"
+        raise kind(f"{what}\nThe whole run is in {failed}.") from e
     except CellTimeoutError as e:
-        raise ResourceError(
-            f"{nb.stem}: a cell ran longer than {timeout} s. Give --timeout."
-        ) from e
+        what = f"{nb.stem}: a cell ran longer than {timeout} s"
+        raise ResourceError(f"{what}. Give --timeout.") from e
     except DeadKernelError as e:
-        raise ResourceError(
-            f"{nb.stem}: the kernel died; most often memory ran out. Close other "
-            "programs, or choose a smaller profile or batch."
-        ) from e
+        what = f"{nb.stem}: the kernel died; most often memory ran out"
+        raise ResourceError(f"{what}. Choose a smaller profile or batch.") from e
     except RuntimeError as e:
         if "Kernel didn't respond" not in str(e):
             raise
         raise ResourceError(f"{nb.stem}: no kernel within 120 s.") from e
+    out.metadata.pop("papermill", None)
     for i, cell in enumerate(out.cells):
         ran = cell.cell_type != "code" or not cell.source or cell.execution_count
         if not ran:  # papermill takes an early SystemExit(0) for a whole run
             raise CellError(f"{nb.stem}: the page ended before cell {i}.")
-    _clean(out)
+        cell.id = f"cell-{i}"  # times and random ids differ between equal runs
+        cell.metadata.pop("papermill", None)
+        cell.metadata.pop("execution", None)
     failed.unlink(missing_ok=True)
     return (nbformat.writes(out, version=4) + "\n").encode()
 

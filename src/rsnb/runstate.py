@@ -4,8 +4,6 @@ Explained in notebook 02. Model, running mean, best weights and optimiser lie in
 safetensors file; step, log and settings in its receipt.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -26,31 +24,25 @@ class RunState:
     def __init__(self, model: nn.Module, cfg: TrainConfig) -> None:
         self.model = model
         self.mean = {k: v.clone() for k, v in model.state_dict().items()}
-        groups: list[dict[str, Any]] = [
-            {"params": [p for p in model.parameters() if p.ndim > 1]},
-            {
-                "params": [p for p in model.parameters() if p.ndim <= 1],
-                "weight_decay": 0.0,
-            },
-        ]
+        matrices = [p for p in model.parameters() if p.ndim > 1]
+        vectors = [p for p in model.parameters() if p.ndim <= 1]
+        none: dict[str, Any] = {"params": vectors, "weight_decay": 0.0}
         self.optim = torch.optim.AdamW(
-            groups, lr=cfg.lr, weight_decay=cfg.weight_decay, betas=(0.9, 0.98)
-        )
+            [{"params": matrices}, none], lr=cfg.lr, weight_decay=cfg.weight_decay,
+            betas=(0.9, 0.98),
+        )  # fmt: skip
         self.best = dict(self.mean)
         self.looks: list[Tensor] = []  # panel losses, see `pacing.look`
 
-    def save(self, path: Path, facts: dict[str, Any]) -> None:
+    def save(self, path: Path, **facts: Any) -> None:
         """Write all tensors; `facts` go to the receipt."""
-        out = {f"model/{k}": v for k, v in self.model.state_dict().items()}
-        out |= {f"mean/{k}": v for k, v in self.mean.items()}
-        out |= {f"best/{k}": v for k, v in self.best.items()}
+        parts = {"model": self.model.state_dict(), "mean": self.mean, "best": self.best}
+        out = {f"{part}/{k}": v for part in parts for k, v in parts[part].items()}
         out |= {f"look/{i:04d}": v for i, v in enumerate(self.looks)}
         for i, slots in self.optim.state_dict()["state"].items():
             out |= {f"optim/{i}/{k}": v for k, v in slots.items()}
-        data = st_save(
-            {k: v.detach().cpu().contiguous().clone() for k, v in out.items()}
-        )
-        write_with_receipt(path, data, **facts)
+        copies = {k: v.detach().cpu().contiguous().clone() for k, v in out.items()}
+        write_with_receipt(path, st_save(copies), **facts)
 
     def restore(self, path: Path) -> None:
         """Read what `save` wrote, after checking its digest."""

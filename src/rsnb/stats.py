@@ -4,8 +4,6 @@ The captions of one image succeed and fail together, so images are resampled, no
 captions: an image brings its captions (t2i) and itself (i2t). Explained in notebook 01.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -54,10 +52,9 @@ def bootstrap_ci(
     """
     if not 0 < level < 1:
         raise ParameterError(f"level must lie between 0 and 1, got {level}.")
-    table = _clusters(recall, metric)
+    x, y, size = _clusters(recall, metric)
     if minus is not None:
-        table = _difference(recall, minus, metric)
-    x, y, size = table
+        x, y, size = _difference(recall, minus, metric)
     c = len(x)
     rng = np.random.default_rng(seed)
     draws = []
@@ -130,10 +127,9 @@ def _clusters(recall: Recall, metric: str) -> _Table:
 
     The figure is mean(x) + sum(y) / sum(captions), in percent.
     """
-    if metric not in (*_METRICS, "mR"):
-        raise ParameterError(
-            f"unknown metric {metric!r}; choose from {', '.join((*_METRICS, 'mR'))}."
-        )
+    names = (*_METRICS, "mR")
+    if metric not in names:
+        raise ParameterError(f"unknown metric {metric!r}; one of {', '.join(names)}.")
     weight = np.array([100.0 if m == metric else 0.0 for m in _METRICS])
     if metric == "mR":
         weight[:] = 100 / len(_METRICS)
@@ -145,10 +141,8 @@ def _clusters(recall: Recall, metric: str) -> _Table:
 
 def _difference(a: Recall, b: Recall, metric: str) -> _Table:
     if not np.array_equal(a.gt, b.gt):
-        raise MetricError(
-            f"A has {len(a.gt)} captions and B {len(b.gt)}, or they belong to other "
-            "images. Evaluate both on the same split with the same gt."
-        )
+        what = f"A has {len(a.gt)} captions and B {len(b.gt)}, or other images"
+        raise MetricError(f"{what}. Evaluate both on one split with the same gt.")
     (xa, ya, size), (xb, yb, _) = _clusters(a, metric), _clusters(b, metric)
     return xa - xb, ya - yb, size
 

@@ -3,8 +3,6 @@
 Explained in notebook 03; `rsnb.train.fit` is the loop around them.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
@@ -101,13 +99,10 @@ class Run:
         pixels = self.start.normalise(batch.images.to(device))
         img, txt, *tokens = self.encode(pixels, batch.ids.to(device))
         trust = np.ones((3, len(img)), np.float32) if clean is None else clean
-        loss = self.method(
-            Step(
-                img, txt, model.logit_scale.exp().clamp(max=100),
-                batch.same.to(device), torch.from_numpy(trust).to(device),
-                now / self.total, *tokens,
-            )
-        )  # fmt: skip
+        loss = self.method(Step(
+            img, txt, model.logit_scale.exp().clamp(max=100), batch.same.to(device),
+            torch.from_numpy(trust).to(device), now / self.total, *tokens,
+        ))  # fmt: skip
         optim.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(model.parameters(), 5.0)

@@ -3,8 +3,6 @@
 Explained in `book/own_data.md`.
 """
 
-from __future__ import annotations
-
 import os
 import zipfile
 from collections import defaultdict
@@ -21,6 +19,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp")
 MAX_MEMBERS = 200_000
 Shelf = dict[str, tuple[int, int]]  # name -> (bytes, CRC or mtime)
 Place = tuple[str, str, tuple[int, int]]  # store, name, the same
+Found = dict[str, list[Place]]
 
 
 def list_folder(root: Path, depth: int = 4) -> Shelf:
@@ -33,8 +32,8 @@ def list_folder(root: Path, depth: int = 4) -> Shelf:
             if name.lower().endswith(SUFFIXES):
                 path = Path(folder, name)
                 stat = path.stat()
-                token = stat.st_size, stat.st_mtime_ns
-                found[path.relative_to(root).as_posix()] = token
+                key = path.relative_to(root).as_posix()
+                found[key] = stat.st_size, stat.st_mtime_ns
     return found
 
 
@@ -70,19 +69,18 @@ def locate(rows: Iterable[Row], root: Path, bad: list[Problem]) -> list[Row]:
     rows = list(rows)
     if all(row.place for row in rows):
         return rows
-    stated = any(row.member for row in rows)
-    loose = {} if stated else _search({row.image for row in rows}, root, bad)
-    if not stated and not loose:
-        return rows
     stores = sorted({row.store for row in rows if row.member})
+    loose = {} if stores else _search({row.image for row in rows}, root, bad)
+    if not stores and not loose:
+        return rows
     shelves = {store: _shelf(store, root, bad) for store in stores}
     kept = []
     for row in rows:
         places = loose.get(row.image, [])
-        if stated:
-            if not row.member:
-                kept.append(row)
-                continue
+        if stores and not row.member:
+            kept.append(row)
+            continue
+        if stores:
             shelf = shelves[row.store]
             if shelf is None:  # the archive stands in the table once, not its rows
                 continue
@@ -118,9 +116,7 @@ def _shelf(store: str, root: Path, bad: list[Problem]) -> Shelf | None:
         return None
 
 
-def _search(
-    wanted: Collection[str], root: Path, bad: list[Problem]
-) -> dict[str, list[Place]]:
+def _search(wanted: Collection[str], root: Path, bad: list[Problem]) -> Found:
     """Return image → places under `root` or in its zips, at most two folders deeper.
 
     The longest match of a path wins, and two places for one image are a fault: a bare
@@ -130,7 +126,7 @@ def _search(
     shelves = {"": list_folder(root, depth)}
     for path in sorted(root.glob("*.zip")):
         shelves[path.name] = _shelf(path.name, root, bad) or {}
-    found = defaultdict(list)
+    found: Found = defaultdict(list)
     for store, files in shelves.items():
         for key, token in files.items():
             parts = key.split("/")

@@ -5,8 +5,6 @@ receipt in `book/results/noise/PLAN/`, resumes one that was stopped, and may run
 another process with `--part`. Settings are tuned on validation at 60 % first.
 """
 
-from __future__ import annotations
-
 import argparse
 import base64
 import re
@@ -15,6 +13,7 @@ import time
 import zlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -73,20 +72,15 @@ def tuned(plan: str, method: str) -> int:
     trials = [arm.path for arm in tuning(plan, method)]
     missing = [p.stem for p in trials if not p.is_file()]
     if missing:
-        raise ParameterError(
-            f"{plan} is not tuned: {', '.join(missing)} missing. Run "
-            f"`python -m rsnb sweep noise {plan} --tune` first."
-        )
+        fix = f"Run `python -m rsnb sweep noise {plan} --tune` first"
+        raise ParameterError(f"{plan} lacks trials: {', '.join(missing)}. {fix}.")
     return int(np.argmax([read_json(p)["val_mR"] for p in trials]))
 
 
 def tuning(plan: str, method: str) -> list[Arm]:
     """Return the arms that tune a method."""
-    start = PLANS[plan].starts[0]
-    return [
-        Arm(plan, method, start, TUNE_RATE, TUNE_DRAW, t)
-        for t in range(len(TRIALS[method]))
-    ]
+    at = plan, method, PLANS[plan].starts[0], TUNE_RATE, TUNE_DRAW
+    return [Arm(*at, trial) for trial in range(len(TRIALS[method]))]
 
 
 def arms(plan: str, methods: Sequence[str] = ()) -> list[Arm]:
@@ -96,31 +90,23 @@ def arms(plan: str, methods: Sequence[str] = ()) -> list[Arm]:
     best = {m: len(TRIALS[m]) > 1 and tuned(p.tuned_on or plan, m) for m in names}
     return [
         Arm(plan, m, start, rate, draw, best[m])
-        for draw in p.draws
-        for rate in p.rates
-        for m in best
+        for draw, rate, m in product(p.draws, p.rates, best)
         for start in p.starts[: p.methods[m]]
     ]
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """What all arms of a plan share, decoded once."""
-
-    train: Pairs
-    pixels: np.ndarray
-    val: Pairs
-    test: Pairs
+_Parts = tuple[Pairs, np.ndarray, Pairs, Pairs]
 
 
 def _parts(p: Plan) -> _Parts:
+    """Return what all arms share, decoded once: train and its pixels, val, test."""
     pairs = load(p.data).with_pixels()
     train, val, test = (pairs.where(s) for s in (p.split, "val", "test"))
     pixels = load_pixels(train, p.store)
     if p.images:
         rows = recipes.held_out(len(train), p.images)
         train, pixels = train.subset(rows), pixels[rows]
-    return _Parts(train, pixels, val, test)
+    return train, pixels, val, test
 
 
 def _score(model: backbones.Backbone, pairs: Pairs) -> Recall:
@@ -131,9 +117,8 @@ def _score(model: backbones.Backbone, pairs: Pairs) -> Recall:
 def _pack(recall: Recall) -> str:
     """Return every query's hits as text: for paired tests without the weights."""
     both = np.concatenate([recall.i2t_hits, recall.t2i_hits])
-    return base64.b85encode(
-        zlib.compress(np.rint(both * 250).astype(np.uint8).tobytes(), 9)
-    ).decode()
+    packed = zlib.compress(np.rint(both * 250).astype(np.uint8).tobytes(), 9)
+    return base64.b85encode(packed).decode()
 
 
 def hits(text: str, gt: np.ndarray) -> Recall:
@@ -151,15 +136,13 @@ def hits(text: str, gt: np.ndarray) -> Recall:
 def run(arm: Arm, parts: _Parts | None = None) -> dict[str, Any]:
     """Train and score one arm, or return its receipt; a stopped one resumes."""
     p = PLANS[arm.plan]
-    data = parts or _parts(p)
-    train, val, test = data.train, data.val, data.test
+    train, pixels, val, test = parts or _parts(p)
     method, settings = TRIALS[arm.method][arm.trial]
     start = assets.backbone(arm.start)
     cfg = replace(p.cfg, seed=arm.draw, **settings)  # type: ignore[arg-type]
     moved = noise.draw(train, arm.rate, seed=42 + arm.draw, split=p.split)
-    identity = fingerprint(
-        repr(method), repr(cfg), start.digest, moved.sha256, train.source.get("sha256")
-    )
+    data = train.source.get("sha256")
+    identity = fingerprint(repr(method), repr(cfg), start.digest, moved.sha256, data)
     if arm.path.is_file():
         known = read_json(arm.path)
         if known["identity"] == identity:
@@ -167,7 +150,7 @@ def run(arm: Arm, parts: _Parts | None = None) -> dict[str, Any]:
     folder = cache_dir() / "runs" / f"noise-{identity[:16]}"
     began = time.process_time()
     result = fit(
-        start, moved.apply(train), data.pixels, val, load_pixels(val, start.image_size),
+        start, moved.apply(train), pixels, val, load_pixels(val, start.image_size),
         cfg, method, folder=folder,
     )  # fmt: skip
     facts: dict[str, Any] = {
@@ -183,16 +166,14 @@ def run(arm: Arm, parts: _Parts | None = None) -> dict[str, Any]:
         facts["noise_estimate"] = result.verdicts[-1].rate
         facts["noise_true"] = float(false.mean())
         if false.any():
-            facts["auroc"] = [
-                float(roc_auc_score(false, v.loss.sum(0))) for v in result.verdicts
-            ]
+            losses = (v.loss.sum(0) for v in result.verdicts)
+            facts["auroc"] = [float(roc_auc_score(false, loss)) for loss in losses]
     if arm.draw != TUNE_DRAW:  # settings never see the test split
         best = _score(result.backbone, test)
         if method.tokens:  # RRSITR's own score has the local term in it
             facts["global_mR"] = best.mR
             seen = load_pixels(test, start.image_size)
-            sim = local.score(result.backbone, seen, test.captions)
-            best = evaluate(sim, test.gt)
+            best = evaluate(local.score(result.backbone, seen, test.captions), test.gt)
         facts |= {"test": best.as_dict(), "hits": _pack(best)}
         facts["last_mR"] = _score(result.last, test).mR
         if arm.method == "infonce":

@@ -4,8 +4,6 @@ Explained in notebooks 02 and 03. Data order and augmentation follow from (seed,
 step) alone, so a run that stops anywhere and resumes ends with the same bytes.
 """
 
-from __future__ import annotations
-
 import json
 import time
 from dataclasses import asdict, dataclass
@@ -67,17 +65,10 @@ def _look(model: Backbone, val: Pairs, pixels: np.ndarray) -> dict[str, float]:
 
 
 def fit(
-    start: Backbone,
-    pairs: Pairs,
-    pixels: np.ndarray,
-    val: Pairs,
-    val_pixels: np.ndarray,
-    cfg: TrainConfig,
-    method: Method | None = None,
-    *,
-    folder: Path | None = None,
-    max_steps: int | None = None,
-) -> FitResult:
+    start: Backbone, pairs: Pairs, pixels: np.ndarray,
+    val: Pairs, val_pixels: np.ndarray, cfg: TrainConfig, method: Method | None = None,
+    *, folder: Path | None = None, max_steps: int | None = None,
+) -> FitResult:  # fmt: skip
     """Train a copy of `start` and keep the best validation weights.
 
     Args:
@@ -112,10 +103,8 @@ def fit(
     if path and receipt_path(path).is_file():
         saved = read_json(receipt_path(path))
         if saved["identity"] != identity:
-            raise ParameterError(
-                f"{folder} holds a run with other settings, data or start weights. "
-                "Give this run a folder of its own, or delete that one."
-            )
+            what = f"{folder} holds a run with other settings, data or start weights"
+            raise ParameterError(f"{what}. Take another folder, or delete that one.")
         state.restore(path)
         epoch, step, log = saved["epoch"], saved["step"], saved["log"]
         losses, seconds = saved["losses"], saved["seconds"]
@@ -124,11 +113,8 @@ def fit(
         if path and folder:
             spent = seconds + time.monotonic() - began
             state.save(
-                path,
-                {
-                    "identity": identity, "epoch": epoch, "step": step, "log": log,
-                    "losses": losses, "seconds": spent, "config": asdict(cfg),
-                },
+                path, identity=identity, epoch=epoch, step=step, log=log,
+                losses=losses, seconds=spent, config=asdict(cfg),
             )  # fmt: skip
             lines = "".join(json.dumps(e) + "\n" for e in log)
             write_bytes(folder / "log.jsonl", lines.encode())
@@ -150,9 +136,8 @@ def fit(
             if done == max_steps:
                 save(epoch, at)
                 bar.close()
-                return FitResult(
-                    start, start, tuple(log), -1, (), time.monotonic() - began
-                )
+                spent = time.monotonic() - began
+                return FitResult(start, start, tuple(log), -1, (), spent)
         step = 0
         if (epoch + 1) % cfg.eval_every == 0 or epoch + 1 == cfg.epochs:
             if not cfg.average:

@@ -5,23 +5,13 @@ chosen by validation mR: no method is tuned with more care than its rivals. RRSI
 at its published batch of 100, which its thresholds need.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from rsnb import methods
 from rsnb.batches import TrainConfig
-from rsnb.methods import (
-    NCR,
-    Complementary,
-    Credible,
-    HardFirst,
-    InfoNCE,
-    Method,
-    Paced,
-    Triplet,
-)
+from rsnb.methods import Method
 from rsnb.pacing import Judge
 from rsnb.rrsitr import RRSITR
 
@@ -60,143 +50,78 @@ class Plan:
 
 
 _FINE = TrainConfig(epochs=12, average=0.98, min_scale=0.33, eval_every=3)
-
-_REAL = TrainConfig(
-    epochs=12, average=0.98, min_scale=0.4, jitter=0.2, weight_decay=0.2, eval_every=3
-)
+_SHORT = replace(_FINE, epochs=8, eval_every=2)
+_REAL = replace(_FINE, min_scale=0.4, jitter=0.2, weight_decay=0.2)
 
 Trials = tuple[tuple[Method, Mapping[str, float]], ...]
 
 
-def _grid(methods: Sequence[Method], rates: Sequence[float], **more: float) -> Trials:
-    return tuple((m, {"lr": lr, **more}) for m in methods for lr in rates)
+def _grid(method: Method, *rates: float, **more: float) -> Trials:
+    return tuple((method, {"lr": lr, **more}) for lr in rates)
 
 
-def _one(method: Method, lr: float = 1e-3, batch: int = 128) -> Trials:
-    return _grid([method], [lr], batch_size=batch)
-
-
+# RRSITR without its local term, thresholds at the published share of chance.
 _LITERAL = RRSITR(local=False, gamma1=2.5, gamma2=9.0)
-_SAMPLED = Judge(split="gmm")
+_FIXED = replace(_LITERAL, margin="fixed")
+_GMM = Judge(split="gmm")
+# The terms of `Paced`, one changed at a time, at its tuned rate.
+_ABLATION: Mapping[str, Method] = {
+    "all terms": methods.Paced(),
+    "no pace": methods.Paced(start=1e9, end=1e9),
+    "narrow pace": methods.Paced(start=0.55, end=0.977),
+    "hard first": methods.HardFirst(),
+    "no hinge": methods.Paced(noisy=0.0),
+    "no ambiguous": methods.Paced(ambiguous=0.0),
+    "even sampling": methods.Paced(judge=Judge(sample=False)),
+    "two Gaussians": methods.Paced(judge=_GMM),
+}
+# One suspect at a time.
+_COLLAPSE: Mapping[str, tuple[Method, float]] = {
+    "literal": (_LITERAL, 3e-4),
+    "lower rate": (_LITERAL, 1e-4),
+    "higher rate": (_LITERAL, 1e-3),
+    "higher rate no triplet": (replace(_LITERAL, margin="none"), 1e-3),
+    "higher rate margin .2": (replace(_FIXED, sigma=0.2), 1e-3),
+    "fixed margin": (_FIXED, 3e-4),
+    "margin .2": (replace(_LITERAL, sigma=0.2), 3e-4),
+    "no triplet": (replace(_LITERAL, margin="none"), 3e-4),
+    "wide thresholds": (replace(_LITERAL, gamma2=14.0), 3e-4),
+    "published thresholds": (RRSITR(local=False), 3e-4),
+}
 _LR = (1e-4, 3e-4, 1e-3)
-TRIALS: Mapping[str, Trials] = MappingProxyType(
-    {
-        "infonce": _grid([InfoNCE()], (*_LR, 5e-5)),
-        "paced": _grid([Paced()], (5e-4, 1e-3, 2e-3, 7e-4)),
-        "triplet": _grid([Triplet()], (*_LR, 3e-5)),
-        "rcl": _grid([Complementary()], (3e-4, 1e-3, 3e-3, 1e-4)),
-        "ncr": _grid([NCR()], (*_LR, 3e-5)),
-        "cream": (
-            *_grid([Credible()], (3e-4, 1e-3)),
-            *_grid([Credible(_SAMPLED)], (1e-3, 5e-4)),
-        ),
-        # The published rule with its thresholds in units of chance, without the local
-        # term: any backbone, any batch.
-        "scaled": (
-            *_grid([_LITERAL], (1e-4, 2e-4), batch_size=100),
-            *_grid([replace(_LITERAL, margin="fixed")], (2e-4, 4e-4), batch_size=100),
-        ),
-        # What InfoNCE does on clean data at a rate that noise would punish.
-        "infonce-fast": _one(InfoNCE()),
-        # The terms of `Paced`, one changed at a time, at its tuned rate.
-        "all terms": _one(Paced()),
-        "no pace": _one(Paced(start=1e9, end=1e9)),
-        "narrow pace": _one(Paced(start=0.55, end=0.977)),
-        "hard first": _one(HardFirst()),
-        "no hinge": _one(Paced(noisy=0.0)),
-        "no ambiguous": _one(Paced(ambiguous=0.0)),
-        "even sampling": _one(Paced(judge=Judge(sample=False))),
-        "two Gaussians": _one(Paced(judge=Judge(split="gmm"))),
-        # RRSITR without its local term, thresholds at the published share of chance,
-        # and one suspect at a time.
-        "literal": _one(_LITERAL, 3e-4, 100),
-        "lower rate": _one(_LITERAL, 1e-4, 100),
-        "higher rate": _one(_LITERAL, 1e-3, 100),
-        "higher rate no triplet": _one(replace(_LITERAL, margin="none"), 1e-3, 100),
-        "higher rate margin .2": _one(
-            replace(_LITERAL, sigma=0.2, margin="fixed"), 1e-3, 100
-        ),
-        "fixed margin": _one(replace(_LITERAL, margin="fixed"), 3e-4, 100),
-        "margin .2": _one(replace(_LITERAL, sigma=0.2), 3e-4, 100),
-        "no triplet": _one(replace(_LITERAL, margin="none"), 3e-4, 100),
-        "wide thresholds": _one(replace(_LITERAL, gamma2=14.0), 3e-4, 100),
-        "published thresholds": _one(RRSITR(local=False), 3e-4, 100),
-        "rrsitr": _grid([RRSITR()], (3e-5, 1e-4, 3e-4, 1e-5), batch_size=100),
-    }
-)
-
-
-def _each(*methods: str) -> dict[str, int]:
-    return dict.fromkeys(methods, 1)
-
+TRIALS: Mapping[str, Trials] = MappingProxyType({
+    "infonce": _grid(methods.InfoNCE(), *_LR, 5e-5),
+    "paced": _grid(methods.Paced(), 5e-4, 1e-3, 2e-3, 7e-4),
+    "triplet": _grid(methods.Triplet(), *_LR, 3e-5),
+    "rcl": _grid(methods.Complementary(), 3e-4, 1e-3, 3e-3, 1e-4),
+    "ncr": _grid(methods.NCR(), *_LR, 3e-5),
+    "cream": _grid(methods.Credible(), 3e-4, 1e-3)
+    + _grid(methods.Credible(_GMM), 1e-3, 5e-4),
+    "rrsitr": _grid(RRSITR(), 3e-5, 1e-4, 3e-4, 1e-5, batch_size=100),
+    # The published rule in units of chance: any backbone, any batch.
+    "scaled": _grid(_LITERAL, 1e-4, 2e-4, batch_size=100)
+    + _grid(_FIXED, 2e-4, 4e-4, batch_size=100),
+    # What InfoNCE does on clean data at a rate that noise would punish.
+    "infonce-fast": _grid(methods.InfoNCE(), 1e-3, batch_size=128),
+    **{name: _grid(how, 1e-3, batch_size=128) for name, how in _ABLATION.items()},
+    **{name: _grid(m, lr, batch_size=100) for name, (m, lr) in _COLLAPSE.items()},
+})  # fmt: skip
 
 _RIVALS = {"scaled": 2, "infonce-fast": 1, "triplet": 1, "rcl": 1, "ncr": 1, "cream": 1}
-PLANS: Mapping[str, Plan] = MappingProxyType(
-    {
-        "world-rn": Plan(
-            data="world",
-            starts=("source-rn-0", "source-rn-1"),
-            methods={"infonce": 2, "paced": 2, **_RIVALS},
-            cfg=_FINE,
-        ),
-        "world-vit": Plan(
-            data="world",
-            starts=("source-vit-0",),
-            methods={"infonce": 1, "paced": 1, "rrsitr": 1},
-            cfg=replace(_FINE, epochs=8, eval_every=2),
-            images=2000,
-        ),
-        "ablation": Plan(
-            data="world",
-            starts=("source-rn-0",),
-            methods=_each(
-                "all terms",
-                "no pace",
-                "narrow pace",
-                "hard first",
-                "no hinge",
-                "no ambiguous",
-                "even sampling",
-                "two Gaussians",
-            ),
-            cfg=replace(_FINE, epochs=8, eval_every=2),
-            rates=(0.8,),
-        ),
-        "collapse": Plan(
-            data="world",
-            starts=("source-rn-0",),
-            methods=_each(
-                "literal",
-                "lower rate",
-                "higher rate",
-                "higher rate no triplet",
-                "higher rate margin .2",
-                "fixed margin",
-                "margin .2",
-                "no triplet",
-                "wide thresholds",
-                "published thresholds",
-            ),
-            cfg=replace(_FINE, epochs=8, eval_every=2),
-            rates=(0.8,),
-        ),
-        "ucm": Plan(
-            data="ucm",
-            starts=("rsicd-rest",),
-            methods={"infonce": 1, "paced": 1},
-            cfg=_REAL,
-            rates=(0.0, 0.4, 0.6, 0.8),
-            store=128,
-        ),
-        "rsicd": Plan(
-            data="rsicd",
-            starts=("rsicd-rest",),
-            methods={"infonce": 1, "paced": 1},
-            cfg=replace(_REAL, epochs=8, eval_every=2),
-            rates=(0.0, 0.4, 0.6, 0.8),
-            images=2000,
-            store=128,
-            tuned_on="ucm",
-        ),
-    }
-)
+_RN, _BOTH = ("source-rn-0", "source-rn-1"), {"infonce": 1, "paced": 1}
+_RATES = (0.0, 0.4, 0.6, 0.8)
+PLANS: Mapping[str, Plan] = MappingProxyType({
+    "world-rn": Plan("world", _RN, {"infonce": 2, "paced": 2, **_RIVALS}, _FINE),
+    "world-vit": Plan(
+        "world", ("source-vit-0",), {**_BOTH, "rrsitr": 1}, _SHORT, images=2000,
+    ),
+    **{
+        name: Plan("world", _RN[:1], dict.fromkeys(changes, 1), _SHORT, rates=(0.8,))
+        for name, changes in (("ablation", _ABLATION), ("collapse", _COLLAPSE))
+    },
+    "ucm": Plan("ucm", ("rsicd-rest",), _BOTH, _REAL, rates=_RATES, store=128),
+    "rsicd": Plan(
+        "rsicd", ("rsicd-rest",), _BOTH, replace(_REAL, epochs=8, eval_every=2),
+        rates=_RATES, images=2000, store=128, tuned_on="ucm",
+    ),
+})  # fmt: skip

@@ -3,8 +3,6 @@
 Explained in notebook 00.
 """
 
-from __future__ import annotations
-
 import hashlib
 
 import numpy as np
@@ -15,9 +13,7 @@ from rsnb.errors import EmbeddingError
 __all__ = ["as_array", "check_embeddings", "distinct_rows", "product", "similarity"]
 
 
-def check_embeddings(
-    emb: ArrayLike, name: str, *, dim: int | None = None
-) -> np.ndarray:
+def check_embeddings(emb: ArrayLike, name: str, dim: int | None = None) -> np.ndarray:
     """Return `emb` as a float32 or float64 array after checking that it can be ranked.
 
     Raises:
@@ -26,24 +22,19 @@ def check_embeddings(
     """
     x = as_array(emb)
     if x.ndim != 2 or 0 in x.shape or x.dtype.kind != "f":
-        raise EmbeddingError(
-            f"{name} must be float (n, d) with at least one row, got {x.dtype} "
-            f"{x.shape}."
-        )
+        want = "float (n, d) with at least one row"
+        raise EmbeddingError(f"{name} must be {want}, got {x.dtype} {x.shape}.")
     if dim is not None and x.shape[1] != dim:
-        raise EmbeddingError(
-            f"{name} has {x.shape[1]} columns where {dim} are needed. Embed images and "
-            "texts with the same backbone."
-        )
+        what = f"{name} has {x.shape[1]} columns where {dim} are needed"
+        raise EmbeddingError(f"{what}. Embed both with the same backbone.")
     if x.dtype.itemsize < 4:
         x = x.astype(np.float32)
     square = np.einsum("ij,ij->i", x, x)
     for bad, what in ((~np.isfinite(square), "NaN or infinity"), (square == 0, "zero")):
         if bad.any():
-            raise EmbeddingError(
-                f"{name}: {bad.sum()} of {len(x)} rows are {what}, first rows "
-                f"{np.flatnonzero(bad)[:5].tolist()}. Embed these items again."
-            )
+            first = f"{what}, first rows {np.flatnonzero(bad)[:5].tolist()}"
+            count = f"{name}: {bad.sum()} of {len(x)} rows are {first}"
+            raise EmbeddingError(f"{count}. Embed these items again.")
     return x
 
 
