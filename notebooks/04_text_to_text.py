@@ -275,7 +275,7 @@ if cfg.oracle:
         parts[label] = {"mR": evaluate(swapped.scores(asked), test.gt).mR}
     facts = cfg.ceilings(test)["oracle that reads the scene"]["mR"]
     parts["facts compared, no sentences"] = {"mR": facts}
-plots.bars(parts, "mR on test (%)") if parts else "no oracle for this profile"
+plots.bars(parts, "mR on test (%)") if parts else "no oracle here"
 
 # %% [markdown]
 # *Figure 4. mR when the oracle supplies a part of each text (one sentence and
@@ -289,7 +289,9 @@ plots.bars(parts, "mR on test (%)") if parts else "no oracle for this profile"
 # %%
 right = oracle.agreement(own, test.ids) if cfg.oracle else {}
 shares = {fact: {"right": share} for fact, share in right.items()}
-plots.bars(shares, "images described rightly (%)") if right else "no oracle"
+plots.bars(
+    shares, "images described rightly (%)"
+) if right else "no oracle here"
 
 # %% [markdown]
 # *Figure 5. Share of test images whose first variant has exactly the true words

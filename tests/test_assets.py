@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import pytest
 
-from rsnb import assets, backbones, recipes
+from rsnb import assets, backbones, recipes, smallcaptioners
 from rsnb.errors import ParameterError
 from rsnb.pairs import Pairs
 from toy import recipe, squares
@@ -62,9 +62,15 @@ def test_a_typo_stops_before_training(toy_world, monkeypatch):
 
 
 def test_shipped_weights_load_with_their_probes_and_fit_the_budget():
-    for name in assets.check():
+    names = assets.check()
+    small = {n for n, c in smallcaptioners.COURSES.items() if c.shipped}
+    assert small <= set(names)
+    for name in set(names) - small:
         model = backbones.load(name)
         assert model.entry.probe is not None
+    for name in small:
+        weights = smallcaptioners.folder(name) / "model.safetensors"
+        assert weights.stat().st_size <= smallcaptioners.MAX_BYTES
     folder = assets.WEIGHTS
     sizes = [p.stat().st_size for p in folder.glob("*.safetensors")]
     assert max(sizes) <= assets.SHIPPED_MAX_BYTES

@@ -21,8 +21,9 @@ PAGES = sorted(REPO.glob("notebooks/[0-9][0-9]_*.py"))
 
 MODULE_LINES = 250
 # Lines of code: no blanks, comments or docstrings. The world draws and describes 24
-# kinds of scene, which is a programme of its own; it may not grow.
-PACKAGE_LINES, WORLD_LINES = 4754, 1750
+# kinds of scene, and annotates them, which is a programme of its own. Both numbers are
+# what stands: whoever adds must first look for what can go.
+PACKAGE_LINES, WORLD_LINES = 6245, 1920
 # raises-exception is not here: papermill stops at such a cell all the same.
 TAGS = {
     "parameters", "hide-input", "hide-cell", "remove-cell", "nbval-check-output",

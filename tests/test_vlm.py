@@ -289,6 +289,21 @@ def test_sampling_is_seeded_apart_from_neighbours_and_leaves_no_trace(random):
     assert captioner.describe(pictures(4)[2:], SAY, list("cd")) == records[2:]
 
 
+def test_a_turn_is_asked_again_with_its_own_image_and_words(random, monkeypatch):
+    captioner = TransformersCaptioner.load(random["llava"], batch=8)
+    calls, read = spy(captioner, monkeypatch), captioner.processor.tokenizer.decode
+    captioner.describe(pictures(2), SAY, ["a", "b"])
+    first, *later = calls
+    assert len(first["input_ids"]) == 6 and len(later) == 12
+    rows = [
+        row for image in (0, 3) for _seed in (1, 2) for row in range(image, image + 3)
+    ]
+    for call, row in zip(later, rows, strict=True):
+        assert SAY.turns[row % 3] in read(call["input_ids"][0])
+        assert torch.equal(call["pixel_values"][0], first["pixel_values"][row])
+        assert call["do_sample"] and not first["do_sample"]
+
+
 def test_habits_of_a_checkpoint_do_not_slip_in(random, monkeypatch):
     captioner = TransformersCaptioner.load(random["qwen"])
     plain = first_answers(monkeypatch, captioner, pictures(3))

@@ -188,7 +188,7 @@ def teach(
         if path and (end or step == last):
             facts = {"identity": identity, "step": step, "log": log, "losses": losses}
             facts |= {"seconds": time.monotonic() - began, "config": asdict(cfg)}
-            state.save(path, facts)
+            state.save(path, **facts)
     bar.close()
     if step == total:
         model.load_state_dict(state.mean)

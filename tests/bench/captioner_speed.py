@@ -271,7 +271,8 @@ def embedded(
     for batch in batches:
         who.batch = batch
         some = drawn[: images or max(16, 2 * batch)]
-        who.describe(some[: -(-batch // len(prompt.turns))], prompt, test.ids)
+        once = -(-batch // len(prompt.turns))  # images that fill a batch: a warm-up
+        who.describe(some[:once], prompt, test.ids[: len(some[:once])])
         meter.clear()
         start = now(who.net.device)
         found = who.describe(some, prompt, test.ids[: len(some)])
