@@ -49,7 +49,6 @@ if "google.colab" in sys.modules:  # leaves Colab's own torch and numpy alone
 import numpy as np
 
 from rsnb import assets, captions, plots, profiles, report, smallcaptioners
-from rsnb.captioners import PROMPTS
 from rsnb.embed import embed
 from rsnb.metrics import evaluate
 from rsnb.stats import bootstrap_ci, paired_permutation
@@ -90,7 +89,7 @@ pairs = cfg.load().with_pixels()
 val, test = pairs.where("val"), pairs.where("test")
 name = captioner_name or cfg.captioner
 captioner = smallcaptioners.captioner(name, device)
-prompt = PROMPTS["world" if name in smallcaptioners.COURSES else "rsrt"]
+prompt = smallcaptioners.prompt_of(name)
 rng = np.random.default_rng(seed)
 some = test.subset(np.sort(rng.choice(len(test), n_live, replace=False)))
 

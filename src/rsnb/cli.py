@@ -171,7 +171,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     tell.add_argument("--model", default="", help="its name on the server")
     tell.add_argument("--key-env", default="", help="variable that holds the key")
-    tell.add_argument("--prompt", default="", choices=["", "rsrt", "world"])
+    tell.add_argument("--prompt", default="", choices=["", "rsrt", "world", "once"])
     tell.add_argument("--out", type=Path, required=True, help="JSONL; continued")
     tell.add_argument("--device", default="cpu")
     tell.add_argument("--batch", type=int, default=32, help="images at once")

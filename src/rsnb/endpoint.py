@@ -98,7 +98,8 @@ class EndpointCaptioner:
                 lambda _, why: Answer("", "failed", why),
             )[0]
 
-        return settle(name, [ask(k) for k in range(len(prompt.turns))], ask)
+        first = [ask(k) for k in range(len(prompt.turns))]
+        return settle(name, first, ask, prompt.variants)
 
     def _body(self, turn: str, limit: int, seed: int, image: Image) -> bytes:
         out = io.BytesIO()

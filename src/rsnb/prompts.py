@@ -14,7 +14,7 @@ from typing import TypeVar
 from rsnb.errors import BackboneError, ParameterError, ResourceError
 from rsnb.files import fingerprint
 from rsnb.parsing import ParseError, parse
-from rsnb.records import Record, Variant, checked
+from rsnb.records import VARIANTS, Record, Variant, checked
 
 __all__ = ["ASKED", "HEAT", "PROMPTS", "Answer", "Prompt", "apart", "settle"]
 
@@ -33,10 +33,12 @@ class Prompt:
     Attributes:
         turns: each is asked on its own; the variants in the answers are put together.
         max_new_tokens: longest answer; one that does not end by then is `truncated`.
+        variants: how many a record must have, at least.
     """
 
     turns: tuple[str, ...]
     max_new_tokens: int = 1800
+    variants: int = VARIANTS
 
     @property
     def digest(self) -> str:
@@ -60,6 +62,7 @@ _RSRT = (
 PROMPTS: Mapping[str, Prompt] = MappingProxyType({
     "rsrt": Prompt((_RSRT,)),
     "world": Prompt(tuple(f"describe variant {k}" for k in range(1, 6)), 256),
+    "once": Prompt(("describe variant 1",), 256, 1),
 })  # fmt: skip
 
 
@@ -103,30 +106,34 @@ def apart(
 
 
 def settle(
-    image: str, answers: Sequence[Answer], again: Callable[[int, int], Answer]
-) -> Record:
+    image: str, answers: Sequence[Answer], again: Callable[[int, int], Answer],
+    least: int = VARIANTS,
+) -> Record:  # fmt: skip
     """Return the record of an image, asking unusable answers again at most twice.
 
     Args:
         image: its id.
         answers: the first answer of each turn.
         again: (turn, seed) → another answer, sampled.
+        least: variants that the record must have.
     """
     answers = list(answers)
-    record, bad = _judge(image, answers)
+    record, bad = _judge(image, answers, least)
     for seed in range(1, ASKED):
         if record.status in ("ok", "failed"):
             break
         for turn in bad:
             answers[turn] = again(turn, seed)
-        record, bad = _judge(image, answers)
+        record, bad = _judge(image, answers, least)
         if record.status != "invalid":  # its reason is a list of faults
             said = f"{record.reason}; " if record.reason else ""
             record = replace(record, reason=f"{said}asked {seed + 1} times")
     return record
 
 
-def _judge(image: str, answers: Sequence[Answer]) -> tuple[Record, list[int]]:
+def _judge(
+    image: str, answers: Sequence[Answer], least: int
+) -> tuple[Record, list[int]]:
     """Return a record, and the turns to ask again if it is not usable."""
     variants: list[Variant] = []
     bad: dict[int, Record] = {}
@@ -143,4 +150,4 @@ def _judge(image: str, answers: Sequence[Answer]) -> tuple[Record, list[int]]:
     if bad:
         return max(bad.values(), key=lambda r: r.status == "failed"), list(bad)
     raw = "\n".join(a.text for a in answers)
-    return checked(image, variants, raw), list(range(len(answers)))
+    return checked(image, variants, raw, least=least), list(range(len(answers)))

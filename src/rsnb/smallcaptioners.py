@@ -20,6 +20,7 @@ from rsnb.captioners import (
     Captioner,
     EndpointCaptioner,
     FileCaptioner,
+    Prompt,
     TransformersCaptioner,
     describe,
 )
@@ -61,6 +62,7 @@ class Course:
         shape: size of the model.
         min_count: words seen less often are unknown to it.
         shipped: whether the weights come with the package.
+        prompt: name in `PROMPTS` of what it is asked.
     """
 
     data: tuple[str, ...]
@@ -69,6 +71,7 @@ class Course:
     shape: Shape = field(default_factory=Shape)
     min_count: int = 1
     shipped: bool = False
+    prompt: str = "world"
 
 
 _CFG: Mapping[str, Any] = MappingProxyType(
@@ -83,6 +86,7 @@ COURSES: Mapping[str, Course] = MappingProxyType({
     "real-vlm": Course(
         ("ucm", "rsicd"), "train",
         TrainConfig(epochs=12, weight_decay=0.1, **_CFG), min_count=3,
+        prompt="once",  # its turns are all alike
     ),
 })  # fmt: skip
 
@@ -132,6 +136,11 @@ def captioner(name: str, device: str = "cpu") -> TransformersCaptioner:
     return TransformersCaptioner.load(place, device=device, batch=160)
 
 
+def prompt_of(name: str) -> Prompt:
+    """Return what a captioner is asked: a course's own prompt, else `rsrt`."""
+    return PROMPTS[COURSES[name].prompt if name in COURSES else "rsrt"]
+
+
 def run(args: argparse.Namespace) -> None:
     """Run `python -m rsnb describe` with parsed arguments."""
     pairs = load_data(args.data, lenient=args.lenient)
@@ -145,7 +154,7 @@ def run(args: argparse.Namespace) -> None:
         who = FileCaptioner(name, fill=True)
     else:
         who = captioner(name, args.device)
-    prompt = PROMPTS[args.prompt or ("world" if name in COURSES else "rsrt")]
+    prompt = PROMPTS[args.prompt] if args.prompt else prompt_of(name)
     if not isinstance(who, FileCaptioner):
         pairs = pairs.with_pixels()
     found = quality(describe(pairs, who, prompt, args.out, batch=args.batch))
@@ -178,7 +187,7 @@ def records(pairs: Pairs, name: str, *, device: str = "cpu") -> list[Record]:
     if name == "world-vlm" and (RECORDS / f"{pairs.name}-{split}.jsonl").is_file():
         return align(read(shipped(f"{pairs.name}-{split}"))[1], pairs.ids, extra=True)
     who = captioner(name, device)
-    prompt = PROMPTS["world" if name in COURSES else "rsrt"]
+    prompt = prompt_of(name)
     key = fingerprint(pairs.source.get("sha256"), name, who.revision, prompt.digest)
     path = cache_dir() / "captions" / f"{pairs.name}-{split}-{key[:16]}.jsonl"
     return describe(pairs, who, prompt, path)

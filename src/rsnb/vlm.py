@@ -133,9 +133,12 @@ class TransformersCaptioner:
         starts = range(0, len(asks), self.batch)
         first = [a for k in starts for a in ask(asks[k : k + self.batch])]
         return [
-            settle(image, first[k * turns : (k + 1) * turns], partial(again, k))
+            settle(
+                image, first[k * turns : (k + 1) * turns], partial(again, k),
+                prompt.variants,
+            )
             for k, image in enumerate(ids)
-        ]
+        ]  # fmt: skip
 
     def _generate(
         self, asks: Sequence[tuple[Image, str]], limit: int, seed: int

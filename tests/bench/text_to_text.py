@@ -4,6 +4,7 @@
     python -m rsnb describe world --split test --out src/rsnb/rsrt/world-test.jsonl
     python tests/bench/text_to_text.py            # validation only, prints the grid
     python tests/bench/text_to_text.py --test     # and test, written to book/results
+    RSNB_DATA=... python tests/bench/text_to_text.py --real ucm   # real pixels, both
 
 The receipt counts how often test was scored (`test_runs`), so that a second look shows.
 Everything but the rows named "oracle" sees pixels and captions alone.
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from rsnb import assets, report
+from rsnb import assets, report, smallcaptioners
 from rsnb.captions import (
     Record,
     align,
@@ -65,11 +66,40 @@ def row(recall: Recall) -> dict[str, Any]:
     return out | {"mR_interval": [round(ci.low, 2), round(ci.high, 2)]}
 
 
+def real(data: str) -> None:
+    """Describe val and test of a real set by `real-vlm`, choose on val, score test."""
+    pairs = load(data).with_pixels()
+    val, test = pairs.where("val"), pairs.where("test")
+    own, of_test = (smallcaptioners.records(p, "real-vlm") for p in (val, test))
+    how, on_val = tune(val, own, MINILM)[0]
+    text = evaluate(t2t(test, of_test, how), test.gt)
+    names = [[label or "no class"] for label in test.label]
+    kind = evaluate(scores(test.captions, names, how), test.gt)
+    gap = bootstrap_ci(text, kind)
+    figures = {
+        "chosen": how, "validation_mR": round(on_val, 2), "text to text": row(text),
+        "class name only": row(kind), "quality": quality(of_test),
+        "difference": [round(text.mR - kind.mR, 2), gap.low, gap.high],
+        "p": paired_permutation(text, kind),
+    }  # fmt: skip
+    print(figures)
+    report.record(
+        f"t2t-{data}", figures, seeds=[0],
+        command=f"python tests/bench/text_to_text.py --real {data}",
+        inputs={"data": pairs.source["sha256"], "encoder": MINILM.digest,
+                "captioner": smallcaptioners.captioner("real-vlm").revision},
+    )  # fmt: skip
+
+
 def main() -> None:
     """Choose on validation; with --test also score test and write the receipt."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--test", action="store_true", help="score test, once")
+    parser.add_argument("--real", metavar="DATA", help="ucm or rsicd instead")
     args = parser.parse_args()
+    if args.real:
+        real(args.real)
+        return
     began, world = time.monotonic(), load("world")
     val, test = world.where("val"), world.where("test")
     run, found = read(shipped("world-val"))
