@@ -143,3 +143,13 @@ def test_a_prompt_is_known_by_its_texts():
     digests = {p.digest for p in PROMPTS.values()} | {Prompt(("a", "b")).digest}
     assert len(digests | {Prompt(("ab",)).digest}) == len(PROMPTS) + 2
     assert Prompt(("a",), 5).digest == Prompt(("a",), 6).digest
+
+
+def test_a_prompt_may_ask_for_one_variant():
+    text = '{"one_sentence": "a pond", "feature": "water", "caption": "a pond here"}'
+    never = [Answer(text)]
+    record = settle("i", never, lambda turn, seed: Answer(text), 1)
+    assert record.usable
+    assert len(record.variants) == 1
+    assert settle("i", never, lambda turn, seed: Answer(text)).status == "invalid"
+    assert PROMPTS["once"].variants == 1

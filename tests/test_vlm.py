@@ -164,7 +164,7 @@ def pictures(n=8):
 
 def first_answers(monkeypatch, captioner, images, prompt=SAY):
     """Return [image][turn] first answers, before they are parsed."""
-    monkeypatch.setattr(rsnb.vlm, "settle", lambda image, answers, again: answers)
+    monkeypatch.setattr(rsnb.vlm, "settle", lambda i, answers, *_: answers)
     return captioner.describe(images, prompt, [str(k) for k in range(len(images))])
 
 
