@@ -10,7 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["SYMMETRIES", "random_view", "resize", "turn", "turn_caption"]
+__all__ = [
+    "SYMMETRIES",
+    "random_view",
+    "resize",
+    "turn",
+    "turn_caption",
+    "turn_each",
+]
 
 SYMMETRIES = 8  # 4 turns by 90 degrees, each plain or mirrored left to right
 
@@ -32,6 +39,13 @@ def turn(images: Tensor, k: int) -> Tensor:
     if k >= 4:
         images = images.flip(3)
     return torch.rot90(images, k % 4, (2, 3)) if k % 4 else images
+
+
+def turn_each(images: Tensor, which: Tensor) -> None:
+    """Turn each image (B, C, H, W) by its symmetry in `which`, int (B,), in place."""
+    for k in range(1, SYMMETRIES):
+        sub = torch.nonzero(which == k).flatten()
+        images[sub] = turn(images[sub], k)
 
 
 def turn_caption(caption: str, k: int) -> str:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rsnb.augment import SYMMETRIES, random_view, resize, turn, turn_caption
+from rsnb.augment import SYMMETRIES, random_view, resize, turn_caption, turn_each
 from rsnb.backbones import Backbone
 from rsnb.errors import check_settings
 from rsnb.pacing import draw
@@ -151,10 +151,8 @@ class Batches:
         ids = self.ids[0][caps]
         if cfg.symmetric:
             which = torch.randint(SYMMETRIES, (len(rows),), generator=gen)
-            for k in range(1, SYMMETRIES):
-                sub = torch.nonzero(which == k).flatten()
-                images[sub] = turn(images[sub], k)
-                ids[sub] = self.ids[k][caps[sub.numpy()]]
+            turn_each(images, which)
+            ids = self.ids[which, torch.from_numpy(caps)]
         text = torch.from_numpy(self.text[caps])
         image = torch.from_numpy(rows)
         same = ((text[:, None] == text) | (image[:, None] == image)).float()

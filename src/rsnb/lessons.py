@@ -6,7 +6,6 @@ stops anywhere goes on to the same weights.
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -17,17 +16,15 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from rsnb.augment import SYMMETRIES, turn, turn_caption
-from rsnb.averaging import move_mean
+from rsnb.augment import SYMMETRIES, turn_caption, turn_each
 from rsnb.batches import TrainConfig
-from rsnb.errors import ParameterError, TrainingError
-from rsnb.files import fingerprint, read_json, receipt_path
+from rsnb.files import fingerprint
 from rsnb.pairs import Pairs
 from rsnb.prompts import PROMPTS
 from rsnb.records import VARIANTS
 from rsnb.runstate import RunState
 from rsnb.smallvlm import ANSWER, END, IMAGE, Texts, answer
-from rsnb.steps import fast_bf16, lr_at
+from rsnb.steps import descend, fast_bf16
 
 __all__ = ["Lessons", "from_captions", "teach"]
 
@@ -84,9 +81,7 @@ class Lessons:
         ]
         images = torch.stack(cut).permute(0, 3, 1, 2)
         which = rng.integers(SYMMETRIES if cfg.symmetric else 1, size=len(rows))
-        for k in np.flatnonzero(np.bincount(which)):
-            sub = torch.from_numpy(np.flatnonzero(which == k))
-            images[sub] = turn(images[sub], int(k))
+        turn_each(images, torch.from_numpy(which))
         said = rng.integers(len(self.turns), size=len(rows))
         texts = [
             turn_caption(answer(self.variants[i][v]), int(k)) + END
@@ -130,7 +125,7 @@ def teach(
 
     Raises:
         ParameterError: the folder holds a run with other settings or data.
-        TrainingError: the loss is not finite.
+        TrainingError: loss or gradient is not finite.
     """
     lessons = Lessons(pixels, variants, processor, cfg)
     total = cfg.epochs * lessons.steps
@@ -142,14 +137,7 @@ def teach(
     log: list[dict[str, float]] = []
     step, spent = 0, 0.0
     losses: list[float] = []
-    if path and receipt_path(path).is_file():
-        saved = read_json(receipt_path(path))
-        if saved["identity"] != identity:
-            raise ParameterError(
-                f"{folder} holds a run with other settings or data. Give this run a "
-                "folder of its own, or delete that one."
-            )
-        state.restore(path)
+    if path and (saved := state.resume(path, identity)):
         step, log, losses = saved["step"], saved["log"], saved["losses"]
         spent = saved["seconds"]
     began, last = time.monotonic() - spent, total
@@ -159,22 +147,10 @@ def teach(
     bar = tqdm(total=total, initial=step, desc="teach")
     while step < last:
         batch = {k: v.to(on) for k, v in lessons(step).items()}
-        for group in state.optim.param_groups:
-            group["lr"] = lr_at(step, total, cfg)
         with torch.autocast(on.type, torch.bfloat16, enabled=fast_bf16(on)):
             loss = model(**batch).loss
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"loss {value} at step {step + 1}; lower lr={cfg.lr} in a new folder. "
-                "The last saved state is untouched."
-            )
-        state.optim.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        state.optim.step()
-        move_mean(state.mean, model, cfg.average, step)
-        losses.append(value)
+        where = f"step {step + 1}"
+        losses.append(descend(state, loss, step, total, cfg, 1.0, where))
         step += 1
         bar.update()
         end = step % lessons.steps == 0

@@ -13,7 +13,8 @@ from safetensors.torch import save as st_save
 from torch import Tensor, nn
 
 from rsnb.batches import TrainConfig
-from rsnb.files import read_verified, write_with_receipt
+from rsnb.errors import ParameterError
+from rsnb.files import read_json, read_verified, receipt_path, write_with_receipt
 
 __all__ = ["RunState"]
 
@@ -43,6 +44,21 @@ class RunState:
             out |= {f"optim/{i}/{k}": v for k, v in slots.items()}
         copies = {k: v.detach().cpu().contiguous().clone() for k, v in out.items()}
         write_with_receipt(path, st_save(copies), **facts)
+
+    def resume(self, path: Path, identity: str) -> dict[str, Any]:
+        """Restore a run that was saved as `identity`; return its facts, or {}.
+
+        Raises:
+            ParameterError: the file is of a run with another identity.
+        """
+        if not receipt_path(path).is_file():
+            return {}
+        saved = dict(read_json(receipt_path(path)))
+        if saved["identity"] != identity:
+            what = f"{path.parent} holds a run with other settings, data or start"
+            raise ParameterError(f"{what}. Take another folder, or delete that one.")
+        self.restore(path)
+        return saved
 
     def restore(self, path: Path) -> None:
         """Read what `save` wrote, after checking its digest."""

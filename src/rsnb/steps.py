@@ -21,7 +21,7 @@ from rsnb.pacing import Verdict, judge, look
 from rsnb.pairs import Pairs
 from rsnb.runstate import RunState
 
-__all__ = ["Run", "fast_bf16", "lr_at"]
+__all__ = ["Run", "descend", "fast_bf16", "lr_at"]
 
 
 def fast_bf16(device: torch.device) -> bool:
@@ -37,6 +37,32 @@ def lr_at(step: int, total: int, cfg: TrainConfig) -> float:
     if step < rise:
         return cfg.lr * (step + 1) / rise
     return cfg.lr * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
+
+
+def descend(
+    state: RunState, loss: Tensor, now: int, total: int, cfg: TrainConfig, clip: float,
+    where: str,
+) -> float:  # fmt: skip
+    """Make step `now` of `total` down the gradient of a loss, and return its value.
+
+    Raises:
+        TrainingError: loss or gradient is not finite; names `where`; no weight changed.
+    """
+    for group in state.optim.param_groups:
+        group["lr"] = lr_at(now, total, cfg)
+    state.optim.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(state.model.parameters(), clip)
+    value = float(loss.detach())
+    if not math.isfinite(value) or not math.isfinite(float(norm)):
+        raise TrainingError(
+            f"loss {value}, gradient norm {float(norm)} at {where}. Look at the batch, "
+            f"or lower lr={cfg.lr} in a new folder. The last saved state is untouched."
+        )
+    state.optim.step()
+    if cfg.average:
+        move_mean(state.mean, state.model, cfg.average, now)
+    return value
 
 
 class Run:
@@ -93,29 +119,15 @@ class Run:
         Raises:
             TrainingError: loss or gradient is not finite; no weight was changed.
         """
-        model, optim, device = self.model, self.state.optim, self.start.device
-        for group in optim.param_groups:
-            group["lr"] = lr_at(now, self.total, self.cfg)
+        device, scale = self.start.device, self.model.logit_scale.exp().clamp(max=100)
         pixels = self.start.normalise(batch.images.to(device))
         img, txt, *tokens = self.encode(pixels, batch.ids.to(device))
         trust = np.ones((3, len(img)), np.float32) if clean is None else clean
         loss = self.method(Step(
-            img, txt, model.logit_scale.exp().clamp(max=100), batch.same.to(device),
+            img, txt, scale, batch.same.to(device),
             torch.from_numpy(trust).to(device), now / self.total, *tokens,
         ))  # fmt: skip
-        optim.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        value = float(loss.detach())
-        if not math.isfinite(value) or not math.isfinite(float(norm)):
-            first = ", ".join(map(str, batch.rows[:8]))
-            raise TrainingError(
-                f"loss {value}, gradient norm {float(norm)} at epoch "
-                f"{now // self.data.steps + 1}, step {now % self.data.steps + 1}; the "
-                f"batch holds caption rows {first}, … Look at these rows, or lower "
-                f"lr={self.cfg.lr} in a new folder. The last saved state is untouched."
-            )
-        optim.step()
-        if self.cfg.average:
-            move_mean(self.state.mean, model, self.cfg.average, now)
-        return value
+        epoch, at = divmod(now, self.data.steps)
+        first = ", ".join(map(str, batch.rows[:8]))
+        where = f"epoch {epoch + 1}, step {at + 1}; it holds caption rows {first}, …"
+        return descend(self.state, loss, now, self.total, self.cfg, 5.0, where)

@@ -17,8 +17,7 @@ from rsnb.averaging import with_weights
 from rsnb.backbones import Backbone
 from rsnb.batches import TrainConfig
 from rsnb.embed import embed_images, embed_texts
-from rsnb.errors import ParameterError
-from rsnb.files import fingerprint, read_json, receipt_path, write_bytes
+from rsnb.files import fingerprint, write_bytes
 from rsnb.losses import alignment, uniformity
 from rsnb.methods import InfoNCE, Method
 from rsnb.metrics import evaluate_embeddings
@@ -100,12 +99,7 @@ def fit(
     epoch = step = 0
     seconds = 0.0
     path = folder / "state.safetensors" if folder else None
-    if path and receipt_path(path).is_file():
-        saved = read_json(receipt_path(path))
-        if saved["identity"] != identity:
-            what = f"{folder} holds a run with other settings, data or start weights"
-            raise ParameterError(f"{what}. Take another folder, or delete that one.")
-        state.restore(path)
+    if path and (saved := state.resume(path, identity)):
         epoch, step, log = saved["epoch"], saved["step"], saved["log"]
         losses, seconds = saved["losses"], saved["seconds"]
 
