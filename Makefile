@@ -37,6 +37,8 @@ check: lint test
 bench: $(STAMP)
 	for name in train_throughput local_similarity; do \
 	  $(PY) tests/bench/$$name.py --write || exit 1; done
+	$(PY) tests/bench/captioner_speed.py --what pipeline --write
+	$(PY) tests/bench/captioner_speed.py --what gpu --write
 
 # Repeat the executed pages and compare what is tagged nbval-check-output.
 nbval: $(STAMP)

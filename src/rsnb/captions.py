@@ -27,6 +27,7 @@ from rsnb.records import (
 )
 from rsnb.stats import bootstrap_ci, paired_permutation
 from rsnb.t2t import TAU, TextGallery, TextSpace
+from rsnb.textspace import known
 
 __all__ = [
     "FIELDS", "VARIANTS", "CaptionFile", "Record", "Run", "Variant", "align", "compare",
@@ -85,6 +86,9 @@ def tune(
     1, 3 or 5 variants. Of equally good ways the earlier, simpler one comes first.
     """
     queries, found = space.encode(val.captions), []
+    every = [t for way in _WAYS for one in texts_of(records, way[0], apart=way[1])
+             for t in one if t.strip()]  # fmt: skip
+    space = known(space, every) if every else space
     for (fields, apart), (aggregate, tau), n in product(_WAYS, _POOLS, (1, 3, 5)):
         how: dict[str, Any] = {"fields": fields, "variants": n, "apart": apart}
         how |= {"aggregate": aggregate, "tau": tau}
@@ -129,11 +133,11 @@ def compare(
         MetricError: an image of `pairs` has no caption.
     """
     found: list[tuple[Recall, dict[str, Any]]] = []
-    known = set(pairs.ids)
+    ids = set(pairs.ids)
     for space in spaces:
         queries = space.encode(pairs.captions)
         for label, records in galleries.items():
-            some = any(r.image in known for r in records)
+            some = any(r.image in ids for r in records)
             own = align(records, pairs.ids, extra=some)
             texts = texts_of(own, fields, variants, apart=apart)
             made = TextGallery(space, texts, aggregate=aggregate, tau=tau)

@@ -59,10 +59,10 @@ _RSRT = (
     "no guesses, nothing that is absent; say several or many where you cannot count. "
     "The five agree in facts and differ in wording and in what they begin with."
 )
+_SMALL = tuple(f"describe variant {k}" for k in range(1, VARIANTS + 1))
 PROMPTS: Mapping[str, Prompt] = MappingProxyType({
-    "rsrt": Prompt((_RSRT,)),
-    "world": Prompt(tuple(f"describe variant {k}" for k in range(1, 6)), 256),
-    "once": Prompt(("describe variant 1",), 256, 1),
+    "rsrt": Prompt((_RSRT,)), "world": Prompt(_SMALL, 256),
+    "once": Prompt(_SMALL[:1], 256, 1),  # for a model whose turns are all alike
 })  # fmt: skip
 
 

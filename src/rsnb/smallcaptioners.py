@@ -36,15 +36,9 @@ from rsnb.smallvlm import Shape, build, save
 from rsnb.world.annotate import annotated
 
 __all__ = [
-    "COURSES",
-    "Course",
-    "captioner",
-    "folder",
-    "make",
-    "records",
-    "run",
+    "COURSES", "Course", "captioner", "folder", "make", "prompt_of", "records", "run",
     "shipped",
-]
+]  # fmt: skip
 
 MAX_BYTES = 15 << 20
 WEIGHTS = Path(__file__).parent / "weights"

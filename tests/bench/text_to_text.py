@@ -27,7 +27,6 @@ from rsnb.captions import (
     gallery,
     quality,
     read,
-    texts_of,
     tune,
 )
 from rsnb.data import load
@@ -53,10 +52,11 @@ def scores(
     return TextGallery(MINILM, texts, **more).scores(MINILM.encode(captions))
 
 
-def t2t(pairs: Pairs, records: Sequence[Record], how: dict[str, Any]) -> np.ndarray:
-    """Return (T, N) of the captions of `pairs` against records."""
-    made = gallery(MINILM, records, **how)
-    return made.scores(MINILM.encode(pairs.captions))
+def t2t(
+    captions: Sequence[str], records: Sequence[Record], how: dict[str, Any]
+) -> np.ndarray:
+    """Return (T, N) of queries against records."""
+    return gallery(MINILM, records, **how).scores(MINILM.encode(captions))
 
 
 def row(recall: Recall) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def real(data: str) -> None:
     val, test = pairs.where("val"), pairs.where("test")
     own, of_test = (smallcaptioners.records(p, "real-vlm") for p in (val, test))
     how, on_val = tune(val, own, MINILM)[0]
-    text = evaluate(t2t(test, of_test, how), test.gt)
+    text = evaluate(t2t(test.captions, of_test, how), test.gt)
     names = [[label or "no class"] for label in test.label]
     kind = evaluate(scores(test.captions, names, how), test.gt)
     gap = bootstrap_ci(text, kind)
@@ -108,7 +108,7 @@ def main() -> None:
     how = {k: v for k, v in tried[0].items() if k != "val_mR"}
     for way in tried[:12]:
         print(way)
-    a = t2t(val, own, how)
+    a = t2t(val.captions, own, how)
     duals = {name: assets.backbone(name) for name in DUALS}
     sims = {name: embed(model, val).sim for name, model in duals.items()}
     on_val = {name: evaluate(sim, val.gt).mR for name, sim in sims.items()}
@@ -118,9 +118,8 @@ def main() -> None:
         print(f"{name}: {on_val[name]:.1f}, fused {max(m for _, m in fusion.grid):.1f} "
               f"at weight {fusion.weight}")  # fmt: skip
     true = from_variants(oracle.records(val.ids), val.ids)
-    print("oracle record", evaluate(t2t(val, true, how), val.gt))
-    asked = scores(oracle.queries(val.ids), texts_of(
-        own, how["fields"], how["variants"], apart=how["apart"]), how)  # fmt: skip
+    print("oracle record", evaluate(t2t(val.captions, true, how), val.gt))
+    asked = t2t(oracle.queries(val.ids), own, how)
     print("oracle query ", evaluate(asked, np.arange(len(val))))
     said = [[vars(v) for v in r.variants] for r in own]
     print(oracle.agreement(said, val.ids))
@@ -156,7 +155,7 @@ def score_test(
     own = align(read(shipped("world-test"))[1], test.ids)
     true = from_variants(oracle.records(test.ids), test.ids)
     kinds = [[label] for label in test.label]
-    a = t2t(test, own, how)
+    a = t2t(test.captions, own, how)
     sims = {name: embed(model, test).sim for name, model in duals.items()}
     fused = {name: evaluate(fusions[name](a, s), test.gt) for name, s in sims.items()}
     alone = {name: evaluate(sim, test.gt) for name, sim in sims.items()}
@@ -164,14 +163,13 @@ def score_test(
     rows = {
         "class name only": evaluate(scores(test.captions, kinds, how), test.gt),
         "text to text": text,
-        "oracle record": evaluate(t2t(test, true, how), test.gt),
+        "oracle record": evaluate(t2t(test.captions, true, how), test.gt),
         **{f"{name} alone": r for name, r in alone.items()},
         **{f"text + {name}": r for name, r in fused.items()},
     }
-    texts = texts_of(own, how["fields"], how["variants"], apart=how["apart"])
     one = np.arange(len(test))
     rich = oracle.queries(test.ids)
-    rows["oracle query, text to text"] = evaluate(scores(rich, texts, how), one)
+    rows["oracle query, text to text"] = evaluate(t2t(rich, own, how), one)
     emb = duals[best].encode_texts(rich) @ embed(duals[best], test).img.T
     rows[f"oracle query, {best}"] = evaluate(emb, one)
     said, mean = [[vars(v) for v in r.variants] for r in own], dict(how)

@@ -147,7 +147,7 @@ def query(s: Scene) -> str:
         rest.append(f"the {below} below")
     for kind, at in s.context:
         where = "on every side" if at == "around" else f"at the {at} edge"
-        rest.append(f"{_OTHER[kind] if kind in _OTHER else kind} {where}")
+        rest.append(f"{_OTHER.get(kind, kind)} {where}")
     rest += [f"{phrase} as a detail" for phrase in _small(s, k + 1)]
     rest = [phrase for phrase in dice.shuffled(rest) if not dice.chance(0.1)]
     for old, new in _OTHER.items():

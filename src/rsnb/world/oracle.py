@@ -116,36 +116,28 @@ def _pattern(*words: str) -> re.Pattern[str]:
     return re.compile(rf"\b({'|'.join(map(re.escape, longest))})\b")
 
 
-def _first(row: str) -> list[str]:
-    """Return the forms of the first option of a row, as the first variant has them."""
-    return row.split("; ")[0].split(", ")[0].strip("=<>").split("/")
+def _first(rows: Iterable[str], before: str = "") -> re.Pattern[str]:
+    """Return the pattern of each row's first option, as the first variant has it."""
+    options = (row.split("; ")[0].split(", ")[0].strip("=<>") for row in rows)
+    return _pattern(*(before + form for o in options for form in o.split("/")))
 
 
 _MAIN, _AROUND = "one_sentence", "feature"
 _COLOURS = _pattern(*"white gray red blue brown green yellow orange black".split())
 # kind of fact → its field, and the words that the first variant has for it
 _WORDS = {
-    "class": (_MAIN, _pattern(*(w for r in NOUNS.values() for w in _first(r)))),
+    "class": (_MAIN, _first(NOUNS.values())),
     "its count": (_MAIN, _pattern(*DIGITS)),
     "its colour": (_MAIN, _COLOURS),
-    "its arrangement": (
-        _MAIN,
-        _pattern(*(w for r in LAYOUT.values() for w in _first(r))),
-    ),
+    "its arrangement": (_MAIN, _first(LAYOUT.values())),
     "its size": (_MAIN, _pattern(*SIZES)),
-    "ground": (_MAIN, _pattern(*(f"on {_first(r)[0]}" for r in GROUNDS.values()))),
-    "surroundings": (
-        _AROUND,
-        _pattern(*(w for r in CONTEXTS.values() for w in _first(r))),
-    ),
+    "ground": (_MAIN, _first(GROUNDS.values(), "on ")),
+    "surroundings": (_AROUND, _first(CONTEXTS.values())),
     "their sides": (
         _AROUND,
         _pattern(*(f"on the {s}" for s in OPPOSITE), "surrounded"),
     ),
-    "small objects": (
-        _AROUND,
-        _pattern(*(w for r in SMALL.values() for w in _first(r[2]))),
-    ),
+    "small objects": (_AROUND, _first(nouns for _, _, nouns in SMALL.values())),
     "their count": (_AROUND, _pattern(*DIGITS)),
     "their colour": (_AROUND, _COLOURS),
 }
