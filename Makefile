@@ -43,7 +43,7 @@ bench: $(STAMP)
 # Repeat the executed pages and compare what is tagged nbval-check-output.
 nbval: $(STAMP)
 	$(PY) -m rsnb run --profile world
-	env -u RSNB_DATA $(PY) -m pytest -p no:cacheprovider --nbval-lax --nbval-current-env \
+	env -u RSNB_DATA TQDM_DISABLE=1 SPYDER_NO_BARS=1 $(PY) -m pytest -p no:cacheprovider --nbval-lax --nbval-current-env \
 	  --nbval-cell-timeout=300 build/run/world
 
 # One way only: the .py is the source.

@@ -19,6 +19,7 @@ from rsnb.profiles import Profile
 
 __all__ = ["CellError", "run"]
 
+NO_BARS = ("TQDM_DISABLE", "SPYDER_NO_BARS")
 OUT_OF_MEMORY = {"MemoryError", "OutOfMemoryError", "_ArrayMemoryError"}
 
 
@@ -31,10 +32,11 @@ class CellError(RsnbError):
 @contextmanager
 def _kernel_environment(which: Profile) -> Iterator[None]:
     # The kernel inherits our environment: there is no other way in through papermill.
-    # This interpreter's kernel, no bars for whoever waits, no warning at the start.
+    # This interpreter's kernel, no bars (a kernel's tqdm heeds TQDM_DISABLE only where
+    # it takes itself for a console, as under Spyder), no warning at the start.
     before = dict(os.environ)
-    switches = "JUPYTER_PREFER_ENV_PATH TQDM_DISABLE PYDEVD_DISABLE_FILE_VALIDATION"
-    os.environ.update(dict.fromkeys(switches.split(), "1"))
+    switches = ["JUPYTER_PREFER_ENV_PATH", "PYDEVD_DISABLE_FILE_VALIDATION", *NO_BARS]
+    os.environ.update(dict.fromkeys(switches, "1"))
     if which.name == "world":
         os.environ.pop("RSNB_DATA", None)
     try:
