@@ -133,3 +133,19 @@ def test_texts_that_say_nothing(texts, says):
 def test_nan_is_noticed():
     with pytest.raises(EmbeddingError, match="texts under fake"):
         TextSpace("fake", "", Counting(float("nan"))).encode(["a"])
+
+
+def test_the_bar_heeds_the_switch(monkeypatch, capfd):
+    class Loud:
+        def encode(self, texts, *, show_progress_bar, **_):
+            print(show_progress_bar)
+            return np.eye(len(texts), dtype=np.float32)
+
+    many = [f"text {i}" for i in range(21 * textspace.BATCH)]
+    for on in (True, False):
+        if not on:
+            monkeypatch.setenv("TQDM_DISABLE", "1")
+        else:
+            monkeypatch.delenv("TQDM_DISABLE", raising=False)
+        textspace.TextSpace("loud", "", Loud()).encode(many)
+        assert capfd.readouterr().out == f"{on}\n"

@@ -60,7 +60,8 @@ class TextSpace:
         row = {t: i for i, t in enumerate(dict.fromkeys(texts))}
 
         def make() -> dict[str, np.ndarray]:
-            bar = len(row) > 20 * BATCH
+            # said outright, the encoder's bar no longer heeds tqdm's own switch
+            bar = len(row) > 20 * BATCH and "TQDM_DISABLE" not in os.environ
             raw = self.model.encode([*row], batch_size=BATCH, show_progress_bar=bar)
             emb = check_embeddings(raw, f"texts under {self.name}")
             norm = np.linalg.norm(emb, axis=1, keepdims=True)
