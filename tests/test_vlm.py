@@ -17,8 +17,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 import rsnb.vlm
 from rsnb.captioners import PROMPTS, Prompt, TransformersCaptioner, describe
-from rsnb.errors import BackboneError, DataError, FileCorruptError
+from rsnb.errors import BackboneError, DataError, FileCorruptError, ParameterError
 from rsnb.files import write_with_receipt
+from rsnb.likelihood import _by_word
 from test_prompts import five, variant
 from toy import squares
 
@@ -396,6 +397,79 @@ def test_a_model_that_cannot_be_asked_is_refused(lacks):
     setattr(echo, lacks, None)
     with pytest.raises(BackboneError, match="cannot be asked"):
         TransformersCaptioner("echo", "", echo, echo)
+
+
+# Answers that are given, and how likely they are
+
+
+def plain(captioner, image, turn, text):
+    """Return the log-probability of each token and of the end, without a cache."""
+    inputs = captioner.inputs([(image, turn)])
+    ids = captioner.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+    prompt = inputs["input_ids"].shape
+    for key, value in inputs.items():
+        if value.shape == prompt:  # else of the image
+            more = (
+                ids if key == "input_ids" else [int(key == "attention_mask")] * len(ids)
+            )
+            inputs[key] = torch.cat([value, torch.tensor([more])], 1)
+    with torch.no_grad():
+        log_p = captioner.net(**inputs).logits[0, prompt[1] - 1 :].log_softmax(-1)
+    return [*log_p[range(len(ids)), ids].tolist(), float(log_p[-1, EOS])]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_likelihood_is_that_of_the_whole_text_read_plainly(random, kind):
+    captioner = TransformersCaptioner.load(random[kind])
+    texts = ["the red road", "red", "a plane at the water", "what  is\nunheard of"]
+    texts += [f"a {a} {b}" for a in WORDS[2:10] for b in WORDS[2:10]]  # two batches
+    found = {}
+    for name, image in enumerate([pictures(2)[1], None, pictures(1)[0]]):
+        found[name] = captioner.likelihood(image, SAY.turns[0], texts)
+        for text, values in list(zip(texts, found[name], strict=True))[::9]:
+            assert values.dtype == np.float32 and len(values) == len(text.split()) + 1
+            want = plain(captioner, image, SAY.turns[0], text)
+            np.testing.assert_allclose(values, want, atol=1e-4)
+    again = captioner.likelihood(None, SAY.turns[0], texts[:2] * 2)  # other neighbours
+    for k, values in enumerate(again):
+        np.testing.assert_allclose(values, found[1][k % 2], atol=1e-5)
+    assert np.abs(found[0][0] - found[1][0]).max() > 0.01  # the image counts
+    assert np.abs(found[0][0] - found[2][0]).max() > 1e-3
+
+
+def test_likelihood_counts_the_tokens_of_a_word_together():
+    spans = [(0, 2), (2, 3), (3, 7), (7, 12), (12, 13)]  # th e| red| road|,
+    found = _by_word("the red road,", spans, [1, 2, 4, 8, 16, 32])
+    assert found.tolist() == [3, 4, 24, 32]
+    assert _by_word("a  b ", [(0, 3), (3, 4), (4, 5)], [1, 2, 4, 8]).tolist() == [
+        0,
+        7,
+        8,
+    ]
+
+
+def test_likelihood_of_nothing(random):
+    captioner = TransformersCaptioner.load(random["llava"])
+    assert captioner.likelihood(None, "describe this", []) == []
+    with pytest.raises(ParameterError, match=r"texts \[1\] are blank"):
+        captioner.likelihood(None, "describe this", ["red", " "])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ask_gives_one_answer_for_each_image_and_turn(random, kind):
+    captioner = TransformersCaptioner.load(random[kind], batch=3)
+    images, turns = pictures(4), [*SAY.turns, SAY.turns[0]]
+    together = captioner.ask(images, turns, limit=6)
+    captioner.batch = 1
+    assert captioner.ask(images, turns, limit=6) == together
+    assert len(set(together)) > 2 and all(len(t.split()) <= 6 for t in together)
+    # greedy: it begins with what is likeliest; marks are not shown
+    every = list(captioner.processor.tokenizer.get_vocab())
+    values = captioner.likelihood(images[0], turns[0], every)
+    best = every[int(np.argmax([v[0] for v in values]))]
+    assert best in together[0].split()[:1] or best not in WORDS
+    with pytest.raises(ParameterError, match="one turn about each image"):
+        captioner.ask(images, turns[:2])
 
 
 # Loading

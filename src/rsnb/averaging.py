@@ -49,10 +49,11 @@ def interpolate(start: Backbone, end: Backbone, share: float = 0.5) -> Backbone:
 
 
 def move_mean(mean: Weights, model: nn.Module, decay: float, step: int) -> None:
-    """Move a running mean of weights, in place, towards the model."""
+    """Move a running mean of weights, all or some, in place, towards the model."""
     decay = min(decay, (1 + step) / (10 + step))  # forget the random start soon
-    for k, v in model.state_dict().items():
+    now = model.state_dict()
+    for k, v in mean.items():
         if v.is_floating_point():
-            mean[k].lerp_(v, 1 - decay)
+            v.lerp_(now[k], 1 - decay)
         else:
-            mean[k].copy_(v)
+            v.copy_(now[k])

@@ -7,6 +7,7 @@ stops anywhere goes on to the same weights.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from rsnb.runstate import RunState
 from rsnb.smallvlm import ANSWER, END, IMAGE, Texts, answer
 from rsnb.steps import descend, fast_bf16
 
-__all__ = ["Lessons", "from_captions", "teach"]
+__all__ = ["Lessons", "from_captions", "teach", "walk"]
 
 SHIFT = 6  # pixels that a training image may move
 
@@ -128,12 +129,43 @@ def teach(
         TrainingError: loss or gradient is not finite.
     """
     lessons = Lessons(pixels, variants, processor, cfg)
-    total = cfg.epochs * lessons.steps
     model.to(device, memory_format=torch.channels_last).train()  # a quarter faster
-    state = RunState(model, cfg)
     texts = [[answer(v) for v in row] for row in variants]
     identity = fingerprint(asdict(cfg), fingerprint(pixels), texts)
-    path = folder / "state.safetensors" if folder else None
+    on = torch.device(device)
+
+    def loss(step: int) -> Tensor:
+        batch = {k: v.to(on) for k, v in lessons(step).items()}
+        with torch.autocast(on.type, torch.bfloat16, enabled=fast_bf16(on)):
+            return model(**batch).loss
+
+    state = RunState(model, cfg)
+    how: Any = {"identity": identity, "folder": folder, "max_steps": max_steps}
+    log = walk(state, loss, lessons.steps, cfg, **how, name="teach")
+    model.eval()
+    return log
+
+
+def walk(
+    state: RunState, loss: Callable[[int], Tensor], steps: int, cfg: TrainConfig,
+    *, identity: str, folder: Path | None, max_steps: int | None, name: str,
+) -> list[dict[str, float]]:  # fmt: skip
+    """Go down a loss for `cfg.epochs`; the model ends with the mean of its weights.
+
+    Args:
+        state: the model and its optimiser.
+        loss: step → loss; a pure function of the step and the weights.
+        steps: steps of an epoch.
+        cfg: as in `teach`, as are `folder` and `max_steps`.
+        identity: digest of all that decides the run.
+        folder: state and log.
+        max_steps: of this sitting.
+        name: of the progress bar.
+
+    Returns:
+        One dict an epoch, and raises errors, as `teach`.
+    """
+    total, path = cfg.epochs * steps, folder / "state.safetensors" if folder else None
     log: list[dict[str, float]] = []
     step, spent = 0, 0.0
     losses: list[float] = []
@@ -143,22 +175,17 @@ def teach(
     began, last = time.monotonic() - spent, total
     if max_steps is not None:
         last = min(total, step + max_steps)
-    on = torch.device(device)
-    bar = tqdm(total=total, initial=step, desc="teach")
+    bar = tqdm(total=total, initial=step, desc=name)
     while step < last:
-        batch = {k: v.to(on) for k, v in lessons(step).items()}
-        with torch.autocast(on.type, torch.bfloat16, enabled=fast_bf16(on)):
-            loss = model(**batch).loss
         where = f"step {step + 1}"
-        losses.append(descend(state, loss, step, total, cfg, 1.0, where))
+        losses.append(descend(state, loss(step), step, total, cfg, 1.0, where))
         step += 1
         bar.update()
-        end = step % lessons.steps == 0
+        end = step % steps == 0
         if end:
             seconds = round(time.monotonic() - began, 1)
             mean = round(float(np.mean(losses)), 4)
-            epoch = step // lessons.steps
-            log.append({"epoch": epoch, "loss": mean, "seconds": seconds})
+            log.append({"epoch": step // steps, "loss": mean, "seconds": seconds})
             bar.set_postfix(loss=f"{mean:.3f}")
             losses = []
         if path and (end or step == last):
@@ -166,7 +193,6 @@ def teach(
             facts |= {"seconds": time.monotonic() - began, "config": asdict(cfg)}
             state.save(path, **facts)
     bar.close()
-    if step == total:
-        model.load_state_dict(state.mean)
-    model.eval()
+    if step == total and cfg.average:
+        state.put(state.mean)
     return log

@@ -20,13 +20,18 @@ __all__ = ["RunState"]
 
 
 class RunState:
-    """Model, running mean and optimiser, saved and restored as one safetensors file."""
+    """Model, running mean and optimiser, saved and restored as one safetensors file.
+
+    Of a model with frozen parameters (`requires_grad` is False) only the others, and
+    the buffers, are kept: the frozen ones are there before the run, and stay.
+    """
 
     def __init__(self, model: nn.Module, cfg: TrainConfig) -> None:
         self.model = model
-        self.mean = {k: v.clone() for k, v in model.state_dict().items()}
-        matrices = [p for p in model.parameters() if p.ndim > 1]
-        vectors = [p for p in model.parameters() if p.ndim <= 1]
+        self.mean = {k: v.clone() for k, v in self.weights().items()}
+        moving = [p for p in model.parameters() if p.requires_grad]
+        matrices = [p for p in moving if p.ndim > 1]
+        vectors = [p for p in moving if p.ndim <= 1]
         none: dict[str, Any] = {"params": vectors, "weight_decay": 0.0}
         self.optim = torch.optim.AdamW(
             [{"params": matrices}, none], lr=cfg.lr, weight_decay=cfg.weight_decay,
@@ -35,9 +40,20 @@ class RunState:
         self.best = dict(self.mean)
         self.looks: list[Tensor] = []  # panel losses, see `pacing.look`
 
+    def weights(self) -> dict[str, Tensor]:
+        """Return name → tensor of the model, frozen parameters left out."""
+        every = self.model.named_parameters(remove_duplicate=False)
+        frozen = {k for k, p in every if not p.requires_grad}
+        return {k: v for k, v in self.model.state_dict().items() if k not in frozen}
+
+    def put(self, weights: dict[str, Tensor]) -> None:
+        """Load what `weights` returned into the model."""
+        whole = len(weights) == len(self.model.state_dict())
+        self.model.load_state_dict(weights, strict=whole)
+
     def save(self, path: Path, **facts: Any) -> None:
         """Write all tensors; `facts` go to the receipt."""
-        parts = {"model": self.model.state_dict(), "mean": self.mean, "best": self.best}
+        parts = {"model": self.weights(), "mean": self.mean, "best": self.best}
         out = {f"{part}/{k}": v for part in parts for k, v in parts[part].items()}
         out |= {f"look/{i:04d}": v for i, v in enumerate(self.looks)}
         for i, slots in self.optim.state_dict()["state"].items():
@@ -68,7 +84,7 @@ class RunState:
             cut = len(name) + 1
             return {k[cut:]: v for k, v in tensors.items() if k.startswith(name + "/")}
 
-        self.model.load_state_dict(part("model"))
+        self.put(part("model"))
         self.mean, self.best = part("mean"), part("best")
         self.looks = [v for _, v in sorted(part("look").items())]
         state = self.optim.state_dict()

@@ -13,10 +13,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL.Image import Image
 
-from rsnb.errors import BackboneError
+from rsnb.errors import BackboneError, ParameterError
 from rsnb.files import read_verified, receipt_path, tree_digest
+from rsnb.likelihood import likelihood
 from rsnb.prompts import HEAT, Answer, Prompt, apart, settle
 from rsnb.records import Record
 
@@ -33,6 +35,10 @@ class TransformersCaptioner:
         processor: its processor, with a chat template.
         batch: prompts in one call of the model (images times turns).
 
+    Attributes:
+        ends: ids of the tokens that end an answer.
+        adapter: the peft model around `net` while `rsnb.lora.adapt` has it, else None.
+
     Raises:
         BackboneError: no chat template, or no token that ends an answer.
     """
@@ -44,14 +50,15 @@ class TransformersCaptioner:
         self.model, self.revision, self.batch = model, revision, batch
         self.net, self.processor = net, processor
         self.decoding = {"do_sample": False, "dtype": str(net.dtype), "retry": HEAT}
+        self.adapter: Any = None
         self.versions = {p: version(p) for p in ("torch", "transformers")}
         words = processor.tokenizer
         words.padding_side = "left"
         words.pad_token = words.pad_token or words.eos_token
         ends = net.generation_config.eos_token_id
         ends = ends if isinstance(ends, list) else [ends]
-        self._ends = sorted({*ends, words.eos_token_id} - {None})
-        if not self._ends or not getattr(processor, "chat_template", None):
+        self.ends = sorted({*ends, words.eos_token_id} - {None})
+        if not self.ends or not getattr(processor, "chat_template", None):
             raise BackboneError(
                 f"{model} has no chat template or no token that ends an answer, so it "
                 "cannot be asked. Take the instruction-tuned checkpoint of this model."
@@ -60,7 +67,7 @@ class TransformersCaptioner:
     @classmethod
     def load(
         cls, name: str | Path, *, revision: str = "", device: str = "cpu",
-        dtype: str = "auto", batch: int = 8,
+        dtype: str = "auto", batch: int = 8, adapter: str | Path = "",
     ) -> TransformersCaptioner:  # fmt: skip
         """Load a hub name or a local folder of safetensors; no code in it is run.
 
@@ -71,9 +78,12 @@ class TransformersCaptioner:
             device: where to put the weights.
             dtype: `"auto"` is float32 on CPU, else bfloat16, or float16 without it.
             batch: prompts in one call of the model.
+            adapter: a folder from `rsnb.adapters.save`, merged into the weights, so
+                that it costs no time; `revision` is then a digest of both.
 
         Raises:
-            BackboneError: it cannot be loaded, or its files lack some of its weights.
+            BackboneError: it cannot be loaded, its files lack some of its weights, or
+                the adapter is of another base.
             FileCorruptError: a weight file differs from its receipt.
         """
         import torch
@@ -110,7 +120,12 @@ class TransformersCaptioner:
             )
         commit = tree_digest(folder) if folder else net.config._commit_hash or revision
         label = folder.resolve().name if folder else str(name)
-        return cls(label, commit, net.to(device).eval(), processor, batch)
+        who = cls(label, commit, net.to(device).eval(), processor, batch)
+        if not adapter:
+            return who
+        from rsnb.adapters import merged
+
+        return merged(who, Path(adapter))
 
     def describe(
         self, images: Sequence[Image], prompt: Prompt, ids: Sequence[str]
@@ -140,21 +155,49 @@ class TransformersCaptioner:
             for k, image in enumerate(ids)
         ]  # fmt: skip
 
-    def _generate(
-        self, asks: Sequence[tuple[Image, str]], limit: int, seed: int
-    ) -> list[Answer]:
-        import torch
+    def ask(
+        self, images: Sequence[Image], turns: Sequence[str], *, limit: int = 128
+    ) -> list[str]:
+        """Return one greedy answer to turn k about image k, in order.
 
+        Args:
+            images: n images.
+            turns: n texts.
+            limit: longest answer in tokens; a longer one is cut there.
+
+        Raises:
+            ParameterError: images and turns differ in number.
+        """
+        if len(images) != len(turns):
+            what = f"{len(images)} images and {len(turns)} turns"
+            raise ParameterError(f"{what}; ask one turn about each image.")
+        asks = list(zip(images, turns, strict=True))
+        starts = range(0, len(asks), self.batch)
+        some = (self._generate(asks[k : k + self.batch], limit, 0) for k in starts)
+        return [answer.text for answers in some for answer in answers]
+
+    def likelihood(
+        self, image: Image | None, turn: str, texts: Sequence[str]
+    ) -> list[np.ndarray]:
+        """Return for each text the log-probability of each word, as an answer.
+
+        See `rsnb.likelihood.likelihood`.
+        """
+        return likelihood(self, image, turn, texts)
+
+    def inputs(self, asks: Sequence[tuple[Image | None, str]]) -> Any:
+        """Return what the model takes for n prompts: all have an image, or none has."""
         words, texts = self.processor.tokenizer, []
-        for _, turn in asks:
-            parts = [{"type": "image"}, {"type": "text", "text": turn}]
+        for image, turn in asks:
+            said = {"type": "text", "text": turn}
+            parts = [said] if image is None else [{"type": "image"}, said]
             chat = [{"role": "user", "content": parts}]
             render = self.processor.apply_chat_template
             texts.append(render(chat, add_generation_prompt=True))
         begun = bool(words.bos_token) and texts[0].startswith(words.bos_token)
-        images = [[image.convert("RGB")] for image, _ in asks]
+        images = [[image.convert("RGB")] for image, _ in asks if image is not None]
         inputs = self.processor(
-            images=images, text=texts, padding=True, return_tensors="pt",
+            images=images or None, text=texts, padding=True, return_tensors="pt",
             add_special_tokens=not begun,  # or the prompt begins twice
         ).to(self.net.device, self.net.dtype)  # fmt: skip
         if not inputs["attention_mask"][:, -1].all():
@@ -162,18 +205,26 @@ class TransformersCaptioner:
                 f"{self.model}: its processor pads on the right, between prompt and "
                 "answer, which changes the answers. Use batch=1."
             )
+        return inputs
+
+    def _generate(
+        self, asks: Sequence[tuple[Image, str]], limit: int, seed: int
+    ) -> list[Answer]:
+        import torch
+
+        words, inputs = self.processor.tokenizer, self.inputs(asks)
         with torch.random.fork_rng(range(torch.cuda.device_count())):
             torch.manual_seed(seed)
             # All is said, or habits in the checkpoint's generation_config slip in.
             out = self.net.generate(
                 **inputs, max_new_tokens=limit, num_beams=1, do_sample=seed > 0,
                 temperature=HEAT if seed else 1.0, top_p=1.0, top_k=50,
-                repetition_penalty=1.0, eos_token_id=self._ends,
+                repetition_penalty=1.0, eos_token_id=self.ends,
                 pad_token_id=words.pad_token_id,
             )  # fmt: skip
         answers = []
         for row in out[:, inputs["input_ids"].shape[1] :].tolist():  # prompt left out
-            end = next((k for k, t in enumerate(row) if t in self._ends), None)
+            end = next((k for k, t in enumerate(row) if t in self.ends), None)
             text = words.decode(row[:end], skip_special_tokens=True)
             answers.append(Answer(text, "truncated" if end is None else "ok"))
         return answers
