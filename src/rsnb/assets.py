@@ -4,15 +4,17 @@ Explained in notebooks 02 and 04 and `book/how_to_run.md`.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rsnb import backbones, recipes, smallcaptioners
+from rsnb import adapters, backbones, probes, recipes, smallcaptioners, witnesses
 from rsnb.backbones import Backbone
+from rsnb.cadre.qgd import Probe
 from rsnb.data import load as load_data
 from rsnb.embed import embed
 from rsnb.errors import BackboneError
@@ -125,10 +127,40 @@ def check() -> list[str]:
     shipped = sorted(p.stem for p in WEIGHTS.glob("*.safetensors"))
     for name in shipped:
         backbones.load(name)
-    small = [name for name, c in smallcaptioners.COURSES.items() if c.shipped]
-    for name in small:
-        smallcaptioners.captioner(name)
-    return shipped + small
+    for name, (_, load, _) in _others().items():
+        load()
+        shipped.append(name)
+    return shipped
+
+
+_Other = tuple[Path, Callable[[], object], Callable[[], object]]  # file, load, make
+
+
+def _others(*, all_: bool = False) -> dict[str, _Other]:
+    """Return what is no backbone, by name; without `all_` what is shipped alone."""
+    found: dict[str, _Other] = {}
+    for name, course in smallcaptioners.COURSES.items():
+        if not (course.shipped or all_):
+            continue
+        place = smallcaptioners.folder(name) / "model.safetensors"
+        found[name] = (
+            place, partial(smallcaptioners.captioner, name),
+            partial(smallcaptioners.make, name),
+        )  # fmt: skip
+        place = witnesses.folder(name) / adapters.WEIGHTS
+        found[f"{name}-cadre"] = (
+            place, partial(witnesses.witness, name), partial(witnesses.make, name)
+        )  # fmt: skip
+    for name in probes.SHIPPED:
+        path = probes.path_of(name)
+        found[f"{name}-probe"] = (
+            path, partial(Probe.load, path), partial(_make_probe, name, path)
+        )  # fmt: skip
+    return found
+
+
+def _make_probe(name: str, path: Path) -> None:
+    probes.make(backbones.load(name), load_data("world"), path)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -143,17 +175,18 @@ def main(argv: Sequence[str]) -> int:
     if args.check:
         print("\n".join(f"{name}: ok" for name in check()))
         return 0
+    others = _others(all_=True)
     shipped = [n for n, r in recipes.RECIPES.items() if r.shipped]
-    shipped += [n for n, c in smallcaptioners.COURSES.items() if c.shipped]
-    names = args.names or shipped
+    names = args.names or [*shipped, *_others()]
     for name in names:  # a typo stops before the first minute of training
-        if name not in smallcaptioners.COURSES:
+        if name not in others:
             recipes.get(name)
     for name in names:
-        if name in smallcaptioners.COURSES:
-            place = smallcaptioners.folder(name)
-            if args.force or not (place / "model.safetensors").is_file():
-                print(f"{name}: trained, {smallcaptioners.make(name)}")
+        if name in others:
+            path, _, build = others[name]
+            if args.force or not path.is_file():
+                build()
+                print(f"{name}: trained, {path}")
         elif args.measure:
             figures = measure(name, args.seeds)
             print(f"{name}: mR {figures['mR_mean']} over seeds {args.seeds}")

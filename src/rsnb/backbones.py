@@ -66,8 +66,8 @@ class Backbone:
             what = f"images are {images.dtype} {images.shape}, not uint8 (B, S, S, 3)"
             raise BackboneError(f"{what}. rsnb.pixels.load_pixels makes that.")
         x = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
-        if x.shape[-1] != (side := self.image_size):
-            x = F.interpolate(x, (side, side), mode="bicubic", antialias=True)
+        if x.shape[2:] != (side := (self.image_size,) * 2):
+            x = F.interpolate(x, side, mode="bicubic", antialias=True)
         return self.normalise(x)
 
     @torch.inference_mode()

@@ -18,8 +18,6 @@ from rsnb.errors import ParameterError
 
 __all__ = ["likelihood"]
 
-TEXTS = 64  # texts in one call of the model
-
 
 def likelihood(
     captioner: Any, image: Image | None, turn: str, texts: Sequence[str]
@@ -44,7 +42,8 @@ def likelihood(
 
     if blank := [k for k, text in enumerate(texts) if not text.strip()]:
         raise ParameterError(f"texts {blank[:5]} are blank. Leave them out.")
-    net, words, out = captioner.net, captioner.processor.tokenizer, []
+    net, words = captioner.net, captioner.processor.tokenizer
+    out: list[list[float]] = [[] for _ in texts]
     if not texts:
         return []
     said = words(list(texts), add_special_tokens=False, return_offsets_mapping=True)
@@ -53,20 +52,25 @@ def likelihood(
     with torch.inference_mode():
         inputs = captioner.inputs([(image, turn)])
         prefix = net(**inputs, use_cache=True)
-        for start in range(0, len(texts), TEXTS):
-            ids = said["input_ids"][start : start + TEXTS]
+        first = prefix.logits[:, -1:]
+        order = sorted(range(len(texts)), key=lambda k: len(said["input_ids"][k]))
+        for start in range(0, len(order), captioner.batch):
+            some = order[start : start + captioner.batch]
+            ids = [said["input_ids"][k] for k in some]
             rows = torch.zeros(len(ids), max(1, *map(len, ids)), dtype=torch.long)
             for row, own in zip(rows, ids, strict=True):
                 row[: len(own)] = torch.tensor(own)
+            rows = rows.to(net.device)
             past = deepcopy(prefix.past_key_values)
             past.batch_repeat_interleave(len(ids))
             # No mask: texts are padded on the right, where no token of theirs looks.
-            read = net(input_ids=rows.to(net.device), past_key_values=past)
-            for own, logits in zip(ids, read.logits, strict=True):
-                whole = torch.cat([prefix.logits[0, -1:], logits[: len(own)]])
-                log_p = whole.float().log_softmax(-1)
-                values = log_p[range(len(own)), own].tolist()
-                out.append([*values, float(log_p[-1, captioner.ends].logsumexp(0))])
+            logits = net(input_ids=rows, past_key_values=past).logits
+            whole = torch.cat([first.expand(len(ids), -1, -1), logits], 1).float()
+            log_p = whole.log_softmax(-1)
+            value = log_p[:, :-1].gather(2, rows[..., None])[..., 0].tolist()
+            ends = log_p[..., captioner.ends].logsumexp(-1).tolist()
+            for k, own, v, e in zip(some, ids, value, ends, strict=True):
+                out[k] = [*v[: len(own)], e[len(own)]]
     each = zip(texts, said["offset_mapping"], out, strict=True)
     return [_by_word(*one) for one in each]
 

@@ -86,22 +86,29 @@ class TextGallery:
         """Return the number of images, those without text included."""
         return self._size
 
-    def scores(self, query_emb: ArrayLike) -> np.ndarray:
+    def scores(
+        self, query_emb: ArrayLike, images: np.ndarray | None = None
+    ) -> np.ndarray:
         """Return float32 (Q, N); equal queries and equal images tie exactly.
 
         Args:
             query_emb: float (Q, d), from `space.encode`; rows are made unit.
+            images: int (K,), distinct rows to score, for (Q, K); None for all.
 
         Raises:
             EmbeddingError: wrong shape or dtype, NaN, infinity or a zero row.
         """
         q, same = distinct_rows(self._queries(query_emb))
         out = np.full((len(q), len(self)), MISSING, np.float32)
-        rows, image = np.arange(len(self._of)), np.unique(self._image)
+        rows = np.arange(len(self._of))
+        if images is not None:
+            rows = np.flatnonzero(np.isin(self._image, images))
+        image = np.unique(self._image[rows])
         step = max(1, _STEP // max(len(rows), 1))
         for i in range(0, len(q), step):
-            out[i : i + step, image] = self._pool(q[i : i + step], rows)
-        return out[same]
+            if len(rows):
+                out[i : i + step, image] = self._pool(q[i : i + step], rows)
+        return out[same] if images is None else out[same][:, images]
 
     def search(self, query_emb: ArrayLike, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the k best images of each query, from a FAISS index over the texts.
