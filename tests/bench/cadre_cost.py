@@ -127,7 +127,7 @@ def main() -> None:
         ),
     }
     pixels = load_pixels(test, 192)
-    cut = pixels[:1, :96, :96]
+    cut = pixels[:1, :136, :136]
     one = test.subset([0])
     captioner = smallcaptioners.captioner("world-vlm")
     prompt = smallcaptioners.prompt_of("world-vlm")
@@ -140,10 +140,8 @@ def main() -> None:
         ),
     }
     out["cold image"] = {
-        "14 views": median(
-            lambda k: [
-                embed_images(backbone, cut) for _ in range(len(views.boxes) - 16)
-            ]
+        "its views": median(
+            lambda k: [embed_images(backbone, cut) for _ in stage.views.boxes]
         ),
         "description, 5 variants": median(
             lambda k: captioner.describe([one.image(0)], prompt, ["x"]), 10

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
 from rsnb.cadre.refine import Cadre, Stage
 from rsnb.cadre.vci import best_first
@@ -63,7 +64,9 @@ def trace(cadre: Cadre, stage: Stage, query: str, *, block: int = 5) -> Trace:
     if cadre.witness is None or cadre.t2i is None:
         raise ParameterError("trace needs a witness, and fit(val) before it.")
     txt = embed_texts(cadre.backbone, [query])
-    every = (txt @ stage.first.img.T).astype(np.float32)
+    # By torch: its threads and those of NumPy's product would wait for each other.
+    every = torch.from_numpy(txt) @ torch.from_numpy(stage.first.img).T
+    every = every.numpy()
     near = best_first(every, cadre.top)[0]
     sim = first = every[:, near]
     if cadre.probe is not None:
