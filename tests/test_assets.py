@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import pytest
 
-from rsnb import assets, backbones, recipes, smallcaptioners
+from rsnb import assets, backbones, probes, recipes, smallcaptioners
 from rsnb.errors import ParameterError
 from rsnb.pairs import Pairs
 from toy import recipe, squares
@@ -65,13 +65,18 @@ def test_shipped_weights_load_with_their_probes_and_fit_the_budget():
     names = assets.check()
     small = {n for n, c in smallcaptioners.COURSES.items() if c.shipped}
     assert small <= set(names)
-    for name in set(names) - small:
+    plain = {p.stem for p in assets.WEIGHTS.glob("*.safetensors")}
+    adapters = {f"{name}-cadre" for name in small}
+    assert set(names) - small - plain - adapters == {
+        f"{n}-probe" for n in probes.SHIPPED
+    }
+    for name in plain:
         model = backbones.load(name)
         assert model.entry.probe is not None
     for name in small:
         weights = smallcaptioners.folder(name) / "model.safetensors"
         assert weights.stat().st_size <= smallcaptioners.MAX_BYTES
     folder = assets.WEIGHTS
-    sizes = [p.stat().st_size for p in folder.glob("*.safetensors")]
+    sizes = [p.stat().st_size for p in folder.rglob("*.safetensors")]
     assert max(sizes) <= assets.SHIPPED_MAX_BYTES
     assert sum(sizes) <= 60 << 20

@@ -413,7 +413,7 @@ def test_prepare(tmp_path, monkeypatch):
     records[2] = Record(pairs.ids[2], (), "failed", "no answer")
     got = prepare(backbone, pairs, records, TextSpace("toy", "", SPACE))
     assert got.first.sim.shape == got.text.shape == (8, 4)
-    assert got.views.emb.shape == (4, 14, 32) and len(got.texts) == 4
+    assert got.views.emb.shape == (4, 5, 32) and len(got.texts) == 4
     assert got.said == ("d 0. e 0.", "d 1. e 1.", "", "d 3. e 3.")
     assert (got.text[:, 2] < got.text[:, [0, 1, 3]].min()).all()  # nothing is written
     one = prepare(
@@ -421,7 +421,7 @@ def test_prepare(tmp_path, monkeypatch):
     )
     assert (one.text != got.text).any()
     # it goes through, with a probe of its size
-    parts = {"probe": Probe.plain(32, 14)}
+    parts = {"probe": Probe.plain(32, 5)}
     refined = Cadre(backbone, **parts).refine(got)
     assert refined.scores.t2i.shape == (8, 4)
     assert np.isfinite(refined.scores.t2i).all()

@@ -66,7 +66,7 @@ def test_bad_grids(grid):
 def test_views_are_unit_and_the_first_is_the_image():
     backbone, pairs = tiny(), squares(6)
     found = look(backbone, pairs, cache=False)
-    assert found.emb.shape == (6, 14, 32) and found.emb.dtype == np.float32
+    assert found.emb.shape == (6, 5, 32) and found.emb.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(found.emb, axis=2), 1, atol=1e-6)
     np.testing.assert_array_equal(found.boxes, boxes())
     part = look(backbone, pairs.subset([4, 1]), cache=False)
@@ -119,7 +119,7 @@ def test_windows_about_as_large_as_the_encoder_reads(tower, side):
     backbone = tiny(tower)
     pairs = replace(squares(2), reader=Sized(side), source={})
     emb = look(backbone, pairs).emb
-    assert emb.shape == (2, 14, 32) and np.isfinite(emb).all()
+    assert emb.shape == (2, 5, 32) and np.isfinite(emb).all()
 
 
 def test_views_are_kept(cache, monkeypatch):
@@ -166,5 +166,5 @@ def test_a_map_shows_where_the_weight_lies():
 
 
 def test_the_whole_image_points_nowhere():
-    assert not heat(np.eye(14)[0], boxes()).any()
+    assert not heat(np.eye(5)[0], boxes()).any()
     assert not heat(np.ones(1), boxes(((1.0, 1),))).any()

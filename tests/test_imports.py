@@ -25,8 +25,8 @@ FLOORS = [
     "twoway rerank",
     "checkpoints backbones pixels embed index records parsing captionfile phrases",
     "augment pacing losses methods local rrsitr averaging batches runstate steps train",
-    "prompts vlm likelihood endpoint captioners textspace t2t captions smallvlm lessons "
-    "adapters lora",
+    "prompts vlm likelihood endpoint captioners textspace t2t captions smallvlm "
+    "lessons adapters lora",
     "cadre",
     "duplicates evidence probes",
     "report plots",

@@ -82,3 +82,37 @@ def test_results_title_with_score_and_class_and_frame_the_right_one():
 
 def test_the_palette_has_six_colours_that_differ_in_lightness_or_hue():
     assert len(set(plots.PALETTE)) == 6
+
+
+def test_testimony_writes_each_gain_under_its_word():
+    gains = [[2.0, -0.5, -0.01], [-1.0, 0.25, 3.0]]
+    fig = plots.testimony(["a", "red", "lake"], gains, ["1 lake", "2 pond"])
+    ax = fig.axes[0]
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["a", "red", "lake"]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["1 lake", "2 pond"]
+    assert [t.get_text() for t in ax.texts][:3] == ["+2.0", "-0.5", "+0.0"]
+    low, high = ax.collections[0].get_clim()
+    assert low == -high < 0  # 0 is white
+    assert list(fig._repr_mimebundle_()) == ["image/svg+xml"]
+
+
+@pytest.mark.parametrize("gains", [[[1.0, 2.0]], [[1.0], [2.0]], []])
+def test_testimony_refuses_what_does_not_fit(gains):
+    with pytest.raises(ParameterError, match="a row a label"):
+        plots.testimony(["a", "b"], gains, ["1", "2"])
+
+
+def test_heatmaps_lie_on_their_images_and_share_a_scale():
+    fig = plots.heatmaps(IMAGES[:3], [np.eye(4), None, np.ones((2, 2))], list("abc"))
+    layers = [ax.images for ax in fig.axes[:3]]
+    assert [len(some) for some in layers] == [2, 1, 2]
+    assert layers[0][1].get_extent() == layers[0][0].get_extent()
+    assert layers[0][1].get_clim() == layers[2][1].get_clim() == (0, 1)
+    assert fig.axes[-1].get_ylabel() == "weight / largest"
+    assert list(fig._repr_mimebundle_()) == ["image/png"]
+
+
+@pytest.mark.parametrize("maps", [[np.eye(2)], [None, None], [None, 2 * np.eye(2)]])
+def test_heatmaps_refuse_what_does_not_fit(maps):
+    with pytest.raises(ParameterError, match="None or a map of 0 to 1"):
+        plots.heatmaps(IMAGES[:2], maps)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure as _Figure
 from PIL import Image
 
@@ -20,7 +21,7 @@ from rsnb.errors import ParameterError
 from rsnb.pairs import Pairs
 
 __all__ = ["FULL", "HALF", "PALETTE", "STYLE", "Figure", "bands", "bars", "curves",
-           "histograms", "results", "strip"]  # fmt: skip
+           "heatmaps", "histograms", "results", "strip", "testimony"]  # fmt: skip
 
 FULL, HALF = (6.5, 3.2), (3.2, 2.6)  # inches
 #: Okabe and Ito's colours, told apart with every common kind of colour vision.
@@ -97,8 +98,7 @@ def bands(
     lines: Mapping[str, Mapping[float, Sequence[float]]], xlabel: str, ylabel: str
 ) -> Figure:
     """Return label → x → (mean, low, high) as lines, each over its band."""
-    with _figure(FULL) as (fig, axes):
-        ax = axes[0, 0]
+    with _figure(FULL) as (fig, ((ax,),)):
         for k, (label, points) in enumerate(lines.items()):
             x = sorted(points)
             mean, low, high = zip(*(points[v] for v in x), strict=True)
@@ -137,13 +137,11 @@ def bars(
     labels = list(dict.fromkeys(k for row in values.values() for k in row))
     step = 0.8 / len(labels)
     height = max(1.6, 0.6 + 0.24 * len(values) * len(labels))
-    with _figure((FULL[0], height)) as (fig, axes):
-        ax = axes[0, 0]
+    with _figure((FULL[0], height)) as (fig, ((ax,),)):
         for k, label in enumerate(labels):
             at = [i + k * step for i, row in enumerate(values.values()) if label in row]
             width = [row[label] for row in values.values() if label in row]
-            colour = PALETTE[k % 6]
-            drawn = ax.barh(at, width, step * 0.9, color=colour, label=label)
+            drawn = ax.barh(at, width, step * 0.9, color=PALETTE[k % 6], label=label)
             ax.bar_label(drawn, [fmt.format(v) for v in width], padding=3, fontsize=8)
         ax.set_yticks([i + 0.4 - step / 2 for i in range(len(values))], list(values))
         ax.invert_yaxis()
@@ -191,6 +189,27 @@ def strip(
     return fig
 
 
+def heatmaps(
+    images: Sequence[Any], maps: Sequence[Any], titles: Sequence[str] = (),
+    columns: int = 3,
+) -> Figure:  # fmt: skip
+    """Return a `strip` under maps of 0 (blue) to 1 (yellow): float (S, S), or None.
+
+    Raises ParameterError unless there is one an image, in 0 to 1, and not None alone.
+    """
+    flat = np.hstack([np.ravel(m) for m in maps if m is not None] or [[-1.0]])
+    if len(maps) != len(images) or not 0 <= flat.min() <= flat.max() <= 1:
+        raise ParameterError("give each image None or a map of 0 to 1, at least one.")
+    fig = strip(images, titles, columns=columns)
+    with rc_context({**STYLE, "image.cmap": "cividis"}):
+        for ax, grid in zip(list(fig.axes), maps, strict=False):
+            if grid is not None:  # an array of alpha leaves the colour bar opaque
+                how: Any = {"alpha": np.full(np.shape(grid), 0.5), "clim": (0, 1)}
+                drawn = ax.imshow(grid, extent=ax.images[0].get_extent(), **how)
+        fig.colorbar(drawn, ax=fig.axes, label="weight / largest", shrink=0.8)
+    return fig
+
+
 def results(
     pairs: Pairs, rows: Sequence[int] | np.ndarray, scores: Values,
     right: int | None = None,
@@ -202,3 +221,30 @@ def results(
     titles = [f"{s:.2f} {pairs.label[i]}" for i, s in zip(rows, scores, strict=True)]
     images = [pairs.image(int(i)) for i in rows]
     return strip(images, titles, [i == right for i in rows])
+
+
+def testimony(words: Sequence[str], gains: Any, labels: Sequence[str]) -> Figure:
+    """Return float (K, W) `gains` as a grid, each value written, blue above zero.
+
+    Raises ParameterError unless there are K labels and W words.
+    """
+    grid = np.atleast_2d(np.asarray(gains, float))
+    if grid.shape != (len(labels), len(words)) or not grid.size:
+        raise ParameterError(
+            f"gains {grid.shape}: give a row a label, a column a word."
+        )
+    far = max(float(np.quantile(abs(grid), 0.95)), 1e-9)  # one outlier would pale all
+    cmap = LinearSegmentedColormap.from_list("", [PALETTE[1], "white", PALETTE[0]])
+    with _figure((FULL[0], 1.1 + 0.26 * len(grid))) as (fig, ((ax,),)):
+        ax.pcolormesh(grid, edgecolor="white", cmap=cmap, vmin=-far, vmax=far)
+        for (y, x), v in np.ndenumerate(grid):
+            ink, said = "white" if abs(v) > 0.7 * far else "black", round(v, 1) + 0.0
+            at: Any = {"ha": "center", "va": "center", "fontsize": 7, "color": ink}
+            ax.text(x + 0.5, y + 0.5, f"{said:+.1f}", **at)
+        ax.set_yticks(np.arange(len(labels)) + 0.5, labels)
+        ax.set_xticks(np.arange(len(words)) + 0.5, words, rotation=40, ha="left")
+        ax.tick_params(length=0, labeltop=True, labelbottom=False)
+        ax.spines[:].set_visible(False)
+        ax.set(ylim=(len(labels), 0))
+        ax.grid(visible=False)
+    return fig

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -86,9 +87,7 @@ class TextGallery:
         """Return the number of images, those without text included."""
         return self._size
 
-    def scores(
-        self, query_emb: ArrayLike, images: np.ndarray | None = None
-    ) -> np.ndarray:
+    def scores(self, query_emb: ArrayLike, images: Any = None) -> np.ndarray:
         """Return float32 (Q, N); equal queries and equal images tie exactly.
 
         Args:
@@ -100,14 +99,12 @@ class TextGallery:
         """
         q, same = distinct_rows(self._queries(query_emb))
         out = np.full((len(q), len(self)), MISSING, np.float32)
-        rows = np.arange(len(self._of))
-        if images is not None:
-            rows = np.flatnonzero(np.isin(self._image, images))
+        kept = ... if images is None else np.isin(self._image, images)
+        rows = np.arange(len(self._of))[kept]
         image = np.unique(self._image[rows])
         step = max(1, _STEP // max(len(rows), 1))
-        for i in range(0, len(q), step):
-            if len(rows):
-                out[i : i + step, image] = self._pool(q[i : i + step], rows)
+        for i in range(0, len(q) if len(rows) else 0, step):
+            out[i : i + step, image] = self._pool(q[i : i + step], rows)
         return out[same] if images is None else out[same][:, images]
 
     def search(self, query_emb: ArrayLike, k: int) -> tuple[np.ndarray, np.ndarray]:
