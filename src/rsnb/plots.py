@@ -197,7 +197,7 @@ def heatmaps(
 
     Raises ParameterError unless there is one an image, in 0 to 1, and not None alone.
     """
-    flat = np.hstack([np.ravel(m) for m in maps if m is not None] or [[-1.0]])
+    flat = np.hstack([np.ravel(m) for m in maps if m is not None] or [np.array([-1.0])])
     if len(maps) != len(images) or not 0 <= flat.min() <= flat.max() <= 1:
         raise ParameterError("give each image None or a map of 0 to 1, at least one.")
     fig = strip(images, titles, columns=columns)

@@ -65,8 +65,8 @@ def trace(cadre: Cadre, stage: Stage, query: str, *, block: int = 5) -> Trace:
         raise ParameterError("trace needs a witness, and fit(val) before it.")
     txt = embed_texts(cadre.backbone, [query])
     # By torch: its threads and those of NumPy's product would wait for each other.
-    every = torch.from_numpy(txt) @ torch.from_numpy(stage.first.img).T
-    every = every.numpy()
+    img = torch.from_numpy(stage.first.img)
+    every: np.ndarray = (torch.from_numpy(txt) @ img.T).numpy()
     near = best_first(every, cadre.top)[0]
     sim = first = every[:, near]
     if cadre.probe is not None:
