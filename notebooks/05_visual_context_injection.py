@@ -46,6 +46,7 @@ if "google.colab" in sys.modules:  # leaves Colab's own torch and numpy alone
     get_ipython().run_line_magic("pip", f"install -q --no-deps {pip}")
 
 from dataclasses import replace
+from textwrap import fill
 
 import numpy as np
 from IPython.display import display
@@ -463,7 +464,7 @@ def show(t):
     best = np.argsort(told.after)[:n_heard].tolist()
     best = best if own in best else [*best[:-1], own]
     labels = {k: f"{told.before[k]} → {told.after[k]}" for k in best}
-    print(f"“{told.query}”, {told.calls} calls. Rewritten: {told.rewritten}")
+    print(fill(f"“{told.query}”, {told.calls} calls. New: {told.rewritten}"))
     images = [test.image(int(told.rows[k])) for k in best]
     display(plots.strip(images, [*labels.values()], [k == own for k in best]))
     asked = [k for k in best if k < told.calls]
@@ -474,13 +475,14 @@ def show(t):
 # The winner:
 
 # %%
-now_first, was_first = np.flatnonzero(after < 1), np.flatnonzero(first < 1)
+was_first = np.flatnonzero(first < 1)
+now_first = np.flatnonzero((after < 1) & (first < cadre.t2i.most))
 show(now_first[np.argmax((first - after)[now_first])])
 
 # %% [markdown]
 # *Figure 6. Rank before → after, and the testimony in nats of those asked. The
-# right image is framed. A candidate that speaks against itself falls behind those
-# that were not asked.*
+# right image is framed. "New" is the query as the image that came first rewrites
+# it. A candidate that speaks against itself falls behind those not asked.*
 #
 # The loser:
 
