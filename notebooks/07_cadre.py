@@ -223,7 +223,7 @@ winner = int(seen.after.argmin())
 image = ImageOps.fit(test.image(int(seen.rows[winner])), (256, 256))
 best = np.argsort(-seen.weights[winner])[:6]
 titles = [f"{seen.weights[winner][k]:.2f} ({k})" for k in best]
-crops = [image.crop(256 * seen.boxes[k]) for k in best]
+crops = [image.crop(tuple(256 * seen.boxes[k])) for k in best]
 plots.strip(crops, titles, columns=6)
 
 # %% [markdown]
