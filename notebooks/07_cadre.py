@@ -123,8 +123,8 @@ known, stage = (prepare(backbone, *one, space(), **how) for one in both)
 # %% [markdown]
 # Nothing of this needs a gradient at query time, and the backbone never changes.
 # That is what "training-free" can mean. The witness and the probe *were* trained,
-# on a split of 6,000 images that no backbone has seen. Below, rows named
-# "control" show how much of the gain is that extra data.
+# on a split of 6,000 images that no backbone has seen. How much of the gain is
+# that extra data? For QGD, a control below says so.
 
 # %%
 order = ("qgd", "vci") if lead == "qgd" else ("vci", "qgd")
@@ -488,8 +488,9 @@ plots.bands(lines, "calls a caption", "t2i recall (%)") if lines else none
 
 # %% [markdown]
 # *Figure 7. What calls buy: mean of t2i R@1, R@5 and R@10 against mean calls. At 0
-# calls QGD is alone. The points differ in when asking stops. Where Table 6 has 20
-# calls, validation preferred to ask everyone: the last calls still pay.*
+# calls QGD is alone. The points differ in when asking stops.*
+#
+# The curves flatten, but the last calls still pay, so validation stops late.
 #
 # One call for a query that was never heard takes {glue:text}`call:.0f` ms with our
 # small witness. Everything else is two text encoders and arithmetic on cached
@@ -503,17 +504,17 @@ report.table(cost, "Milliseconds on 2 CPU cores") if cost else none
 # %% [markdown]
 # *Table 9. Median and 95th percentile of a query with everything cached and a
 # witness that answers at once, by the number of candidates asked, of windows, and
-# of images in the gallery; then the parts, the witness itself, and an image that
-# nobody has looked at before. Timings are never taken in a page.*
+# of images in the gallery ("first_stage": its search alone); the parts; the witness
+# itself; and a cold image, never looked at before. No page takes timings.*
 #
 # Beyond the first stage the work is on the candidates: it should grow with their
 # number and with the windows, and stay flat in the size of the gallery.
 #
 # ## When it does not pay
 #
-# - **The images are described anyway, and the first stage is weak.** Fusion over
-#   the whole gallery needs no call, and finds images that never become
-#   candidates. Table 6 has the share that do, and the difference.
+# - **The first stage misses the image.** Who is not among the 20 cannot be asked.
+#   If all may be asked, the backbones end close together (Table 5): a backbone
+#   then only saves calls. The weaker it is, the more recall that saving costs.
 # - **The first answer is right.** Nothing can be gained, and some is lost. QGD
 #   alone loses far more first places than CADRE: it has no bonus for the
 #   backbone's choice.
@@ -585,12 +586,11 @@ report.page(cfg.name, "07_cadre", numbers, facts=facts, closed=closed)
 #
 # - That the paper's CADRE works or fails. Its prompts, thresholds, views and
 #   numbers are not public; ours share its outline.
-# - What a large witness would do. Ours has 2.6 million parameters, one world to
-#   know, and was adapted to its captions. It is right far more often there than
-#   any model is on real pixels.
-# - That no training is needed. The backbone is frozen, but 30,000 captions that
-#   it never saw went into witness and probe. Training the backbone on them would
-#   be another use of the same data, and is not measured here.
+# - What a large witness would do in the wild. One program writes the captions of
+#   this world, and ours has learned from 30,000 of them how it writes. That is
+#   why it can pass an oracle of facts, and no real archive offers it.
+# - That no training is needed. Training the backbone on those captions would be
+#   another use of the same data, and is not measured here.
 # - Anything about galleries beyond 450 images on the world. The share of captions
 #   whose image is among the candidates falls as a gallery grows.
 # - The spread over training runs of witness and probe: there is one of each.
