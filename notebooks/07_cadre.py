@@ -594,6 +594,7 @@ report.page(cfg.name, "07_cadre", numbers, facts=facts, closed=closed)
 # - Anything about galleries beyond 450 images on the world. The share of captions
 #   whose image is among the candidates falls as a gallery grows.
 # - The spread over training runs of witness and probe: there is one of each.
+# - An unseen test split: drafts ran on it, also with earlier views, uncounted.
 #
 # ## Exercises
 #
