@@ -24,6 +24,16 @@ def test_subset_keeps_captions_with_their_images():
     assert again.captions == tuple(pairs.captions_of(2))
 
 
+def test_captions_are_added_by_id():
+    pairs = squares(4)
+    more = pairs.adding({pairs.ids[2]: ["new words"], "elsewhere": ["not ours"]})
+    assert more.captions_of(2) == [*pairs.captions_of(2), "new words"]
+    assert more.captions_of(1) == pairs.captions_of(1)
+    assert len(more.captions) == len(pairs.captions) + 1
+    assert more.source["added"] == 1
+    assert pairs.adding({"elsewhere": ["not ours"]}) is pairs
+
+
 def test_repeated_rows_are_refused():
     with pytest.raises(DataError, match="once"):
         squares(4).subset([1, 1])

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rsnb.data import CARDS, load
+from rsnb.data import CARDS, load, paraphrases
 from rsnb.duplicates import caption_matches, near_duplicates
 from rsnb.errors import DataProblems
 from rsnb.facts import caption_facts, flat, leakage
@@ -136,6 +136,16 @@ def test_named_sets_load_clean(name):
         assert min(part.image(int(i)).size) >= 150
     if name == "rsitmd":
         assert part.where("test").has_pixels.sum() == 358
+
+
+@real("rsicd/raw", "rsicd/captions.jsonl")
+def test_the_paraphrases_of_rsicd_are_new_texts_for_every_training_image():
+    train = load("rsicd").where("train")
+    found = paraphrases(train)
+    assert (len(found), sum(map(len, found.values()))) == (8_734, 18_503)
+    more = train.adding(found)
+    assert len(more.captions) == len(train.captions) + 18_503
+    assert not paraphrases(load("ucm"))
 
 
 @real("rsitmd/raw", "rsitmd/noisy")

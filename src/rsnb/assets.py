@@ -16,6 +16,7 @@ from rsnb import adapters, backbones, probes, recipes, smallcaptioners, witnesse
 from rsnb.backbones import Backbone
 from rsnb.cadre.qgd import Probe
 from rsnb.data import load as load_data
+from rsnb.data import paraphrases
 from rsnb.embed import embed
 from rsnb.errors import BackboneError
 from rsnb.files import cache_dir, fingerprint, read_json, receipt_path
@@ -39,7 +40,7 @@ def _path(name: str, seed: int | None) -> Path:
     return folder / f"{name}{'' if own else f'-seed{seed}'}.safetensors"
 
 
-def make(name: str, seed: int | None = None) -> Backbone:
+def make(name: str, seed: int | None = None, device: str = "cpu") -> Backbone:
     """Train a recipe (resuming a run that was stopped) and store its weights.
 
     With a `seed` other than the recipe's own, they stay in the cache.
@@ -54,9 +55,12 @@ def make(name: str, seed: int | None = None) -> Backbone:
     pixels = [load_pixels(part, recipe.store) for part in parts]
     again = recipe.repeat - 1  # decoded once, however often an epoch sees it
     parts, pixels = parts[:1] * again + parts, pixels[:1] * again + pixels
+    if recipe.paraphrases:
+        parts = [p.adding(paraphrases(p)) for p in parts]
     train = join(parts) if len(parts) > 1 else parts[0]
     more = [c for n in recipe.words for c in load_data(n).where("train").captions]
     start = recipes.start(recipe, [*train.captions, *more], name)
+    start.model.to(device)
     run = fingerprint(asdict(recipe), pairs.source.get("sha256"))[:16]
     stacked = np.concatenate(pixels) if len(pixels) > 1 else pixels[0]
     seen = load_pixels(val, start.image_size)
@@ -74,15 +78,17 @@ def make(name: str, seed: int | None = None) -> Backbone:
     return out
 
 
-def backbone(name: str, seed: int | None = None) -> Backbone:
+def backbone(name: str, seed: int | None = None, device: str = "cpu") -> Backbone:
     """Return a backbone by any name that `backbones.load` knows, or train its recipe.
 
     Recipes on real data take about 7 minutes on 2 cores, once.
     """
     if name not in recipes.RECIPES:
-        return backbones.load(name)
+        return backbones.load(name, device=device)
     path = _path(name, seed)
-    return backbones.load(str(path)) if path.is_file() else make(name, seed)
+    if not path.is_file():
+        make(name, seed, device)
+    return backbones.load(str(path), device=device)
 
 
 def score(model: Backbone, data: str, *, turns: bool = False) -> dict[str, Any]:
@@ -99,14 +105,14 @@ def score(model: Backbone, data: str, *, turns: bool = False) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def measure(name: str, seeds: list[int]) -> dict[str, Any]:
+def measure(name: str, seeds: list[int], device: str = "cpu") -> dict[str, Any]:
     """Train a recipe with several seeds, score each once, and write the receipt.
 
     The receipt is `book/results/backbone-<name>.json` of the working tree.
     """
     runs, recipe = [], recipes.get(name)
     for seed in seeds:
-        model = backbone(name, seed)
+        model = backbone(name, seed, device)
         receipt = read_json(receipt_path(_path(name, seed)))
         runs.append({
             "seed": seed, **score(model, recipe.data, turns=recipe.turns),
@@ -136,7 +142,7 @@ def check() -> list[str]:
 _Other = tuple[Path, Callable[[], object], Callable[[], object]]  # file, load, make
 
 
-def _others(*, all_: bool = False) -> dict[str, _Other]:
+def _others(*, all_: bool = False, device: str = "cpu") -> dict[str, _Other]:
     """Return what is no backbone, by name; without `all_` what is shipped alone."""
     found: dict[str, _Other] = {}
     for name, course in smallcaptioners.COURSES.items():
@@ -145,11 +151,12 @@ def _others(*, all_: bool = False) -> dict[str, _Other]:
         place = smallcaptioners.folder(name) / "model.safetensors"
         found[name] = (
             place, partial(smallcaptioners.captioner, name),
-            partial(smallcaptioners.make, name),
+            partial(smallcaptioners.make, name, device),
         )  # fmt: skip
         place = witnesses.folder(name) / adapters.WEIGHTS
         found[f"{name}-cadre"] = (
-            place, partial(witnesses.witness, name), partial(witnesses.make, name)
+            place, partial(witnesses.witness, name),
+            partial(witnesses.make, name, device),
         )  # fmt: skip
     for name in probes.SHIPPED:
         path = probes.path_of(name)
@@ -171,11 +178,12 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--force", action="store_true", help="train again")
     parser.add_argument("--measure", action="store_true", help="score on test, record")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--device", default="cpu", help="where to train: cpu or cuda")
     args = parser.parse_args(argv)
     if args.check:
         print("\n".join(f"{name}: ok" for name in check()))
         return 0
-    others = _others(all_=True)
+    others = _others(all_=True, device=args.device)
     shipped = [n for n, r in recipes.RECIPES.items() if r.shipped]
     names = args.names or [*shipped, *_others()]
     for name in names:  # a typo stops before the first minute of training
@@ -188,9 +196,9 @@ def main(argv: Sequence[str]) -> int:
                 build()
                 print(f"{name}: trained, {path}")
         elif args.measure:
-            figures = measure(name, args.seeds)
+            figures = measure(name, args.seeds, args.device)
             print(f"{name}: mR {figures['mR_mean']} over seeds {args.seeds}")
         elif args.force or not _path(name, None).is_file():
-            make(name)
+            make(name, device=args.device)
             print(f"{name}: trained, {_path(name, None)}")
     return 0

@@ -97,7 +97,7 @@ def random_view(
         shape = (2, len(out), 3, 1, 1)
         common = torch.rand((2, len(out), 1, 1, 1), generator=rng) * 2 - 1
         own = torch.rand(shape, generator=rng) * 2 - 1
-        gain, offset = jitter * (common + 0.5 * own)
+        gain, offset = (jitter * (common + 0.5 * own)).to(out.device)
         out = (out * (1 + gain) + 255 * 0.5 * offset).clamp(0, 255).to(torch.uint8)
     return out
 
@@ -106,4 +106,6 @@ def resize(images: Tensor, side: int) -> Tensor:
     """Return (B, C, side, side), anti-aliased; unchanged if it is that already."""
     if images.shape[-1] == side or not len(images):
         return images[..., :side, :side]
+    if images.is_cuda and not images.is_floating_point():  # bytes: on a CPU alone
+        return resize(images.float(), side).round().clamp(0, 255).to(images.dtype)
     return F.interpolate(images, (side, side), mode="bilinear", antialias=True)

@@ -65,10 +65,12 @@ class Backbone:
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
             what = f"images are {images.dtype} {images.shape}, not uint8 (B, S, S, 3)"
             raise BackboneError(f"{what}. rsnb.pixels.load_pixels makes that.")
-        x = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
+        x = torch.from_numpy(images).permute(0, 3, 1, 2)
         if x.shape[2:] != (side := (self.image_size,) * 2):
+            # On the host for every device: a GPU resizes no bytes, and a grey level
+            # more or less moves an embedding by some 1e-4.
             x = F.interpolate(x, side, mode="bicubic", antialias=True)
-        return self.normalise(x)
+        return self.normalise(x.to(self.device))
 
     @torch.inference_mode()
     def encode_images(self, images: np.ndarray) -> np.ndarray:

@@ -96,7 +96,9 @@ class Batches:
         self, backbone: Backbone, pairs: Pairs, pixels: np.ndarray, cfg: TrainConfig
     ) -> None:
         # Channels last, as the pixels lie and as convolutions are fastest on a CPU.
-        self.pixels = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+        # A GPU keeps them all: 0.8 GB for 10,000 images of side 160.
+        on = backbone.device if backbone.device.type == "cuda" else "cpu"
+        self.pixels = torch.from_numpy(pixels).to(on).permute(0, 3, 1, 2)
         self.cfg, self.side, self.gt = cfg, backbone.image_size, pairs.gt
         ways = range(SYMMETRIES if cfg.symmetric else 1)
         turned = ([turn_caption(c, k) for c in pairs.captions] for k in ways)

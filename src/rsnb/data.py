@@ -1,11 +1,12 @@
 """`load`: one call for every data set, by name or by path.
 
 Explained in notebook 01 and in `book/own_data.md`. Faults are collected, never
-guessed away: one table of `Problem`s, or (lenient) quarantine with counts.
+guessed away: one table of `Problem` rows, or (lenient) quarantine with counts.
 """
 
 import csv
 import io
+import json
 import os
 import re
 from collections import Counter
@@ -24,7 +25,7 @@ from rsnb.pairs import Pairs
 from rsnb.readers import clean, read_manifest
 from rsnb.stores import locate
 
-__all__ = ["CARDS", "Pairs", "load"]
+__all__ = ["CARDS", "Pairs", "load", "paraphrases"]
 
 MANIFEST = re.compile(r"[^.].*(\.(jsonl?|csv)(\.gz)?|_caps\.txt|\.parquet)$")
 # What a reader may write into `drop`.
@@ -118,6 +119,26 @@ def load(
         has_pixels=np.array([r.place is not None for r in rows], bool),
         reader=StoreReader([r.place for r in rows]), rows=number, source=source,
     )  # fmt: skip
+
+
+def paraphrases(pairs: Pairs) -> dict[str, list[str]]:
+    """Return image id → published paraphrases, new texts alone; RSICD has them.
+
+    They are `raw/textaug_*_rsicd.jsonl.gz` beside the data: back-translations by
+    arampacha/CLIP-rsicd, 2021. A set without such files has none.
+    """
+    out: dict[str, list[str]] = {}
+    if pairs.name not in CARDS:
+        return out
+    for file in sorted(_find(pairs.name).glob(f"raw/textaug_*_{pairs.name}.jsonl*")):
+        for row in map(json.loads, read_text(file).splitlines()):
+            out[row["filename"].split("/")[-1]] = row["captions"]
+    known = {i: {c.lower().strip(" .") for c in pairs.captions_of(k)}
+             for k, i in enumerate(pairs.ids) if i in out}  # fmt: skip
+    return {
+        i: [c for c in out[i] if c.lower().strip(" .") not in own]
+        for i, own in known.items()
+    }
 
 
 def _reviewed(pairs: Pairs, path: Path) -> Pairs:

@@ -3,7 +3,7 @@
 Explained in notebook 01 and in `book/own_data.md`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -100,6 +100,17 @@ class Pairs:
             have = ", ".join(dict.fromkeys(self.split))
             raise DataError(f"{self.name} has no split {split!r}; it has: {have}.")
         return self.subset(mask)
+
+    def adding(self, more: Mapping[str, Sequence[str]]) -> Self:
+        """Return the set with further captions of some of its images, by id."""
+        row = {i: k for k, i in enumerate(self.ids)}
+        new = [(row[i], c) for i, own in more.items() if i in row for c in own]
+        if not new:
+            return self
+        gt = np.concatenate([self.gt, np.array([k for k, _ in new], np.int64)])
+        source = dict(self.source, added=len(new))
+        texts = (*self.captions, *(c for _, c in new))
+        return replace(self, captions=texts, gt=gt, source=source)
 
     def with_pixels(self) -> Self:
         """Return the images whose pixels this copy holds."""

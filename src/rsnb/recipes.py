@@ -42,6 +42,8 @@ class Recipe:
             on them.
         words: data sets whose training captions add to the vocabulary, words alone.
         turns: score with the mean over the 8 symmetries (chosen on validation).
+        paraphrases: add the published paraphrases of a set's training captions, where
+            it has any (`rsnb.data.paraphrases`).
     """
 
     data: str
@@ -60,6 +62,7 @@ class Recipe:
     skip: int = 0
     words: tuple[str, ...] = ()
     turns: bool = False
+    paraphrases: bool = False
 
 
 RN: dict[str, Any] = {
@@ -68,6 +71,10 @@ RN: dict[str, Any] = {
 }  # fmt: skip
 VIT: dict[str, Any] = {
     "layers": 4, "width": 128, "image_size": 64, "head_width": 32, "patch_size": 8,
+}  # fmt: skip
+RN_DEEP: dict[str, Any] = {
+    "layers": [3, 4, 6, 3], "width": 48, "image_size": 160, "head_width": 64,
+    "patch_size": None,
 }  # fmt: skip
 # Windows of 64 to 192 native pixels, so that crops are in distribution.
 _WIDE: dict[str, Any] = {"min_scale": 0.33, "average": 0.98}
@@ -81,6 +88,11 @@ _REAL = TrainConfig(
     average=0.99, eval_every=6,
 )  # fmt: skip
 _FEW: dict[str, Any] = {"min_count": 2, "turns": True}
+# A GPU's minutes: 160 px, the smallest side that RSICD's training images have here.
+_GPU = replace(_REAL, lr=1e-3, average=0.998, epochs=60, eval_every=5)
+_DEEP: dict[str, Any] = {
+    **_FEW, "dim": 256, "text": (4, 256), "store": 160, "paraphrases": True
+}  # fmt: skip
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType({
     "world-rn": Recipe("world", "train", RN, _STRONG_RN, **_WORLD),
@@ -95,6 +107,11 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType({
     "rsicd-rn": Recipe(
         "rsicd", "train", RN, replace(_REAL, epochs=40, eval_every=8),
         extra=("ucm",), **_FEW,
+    ),
+    "rsicd-deep": Recipe("rsicd", "train", RN_DEEP, _GPU, extra=("ucm",), **_DEEP),
+    "ucm-deep": Recipe(
+        "ucm", "train", RN_DEEP, replace(_GPU, epochs=50), extra=("rsicd",), repeat=2,
+        **_DEEP,
     ),
     # Knows nothing of UCM's images, nor of the 3,000 that the noise sweep uses.
     "rsicd-rest": Recipe(

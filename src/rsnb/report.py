@@ -5,6 +5,7 @@ digests, seeds, hardware and date, and is written by a command. A page writes it
 figures to `build/results/`, without time or machine: equal runs give equal bytes.
 """
 
+import contextlib
 import datetime
 import html
 import json
@@ -13,14 +14,15 @@ import platform
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from rsnb.errors import ParameterError
 from rsnb.files import read_json, tree_digest, write_json
 
-__all__ = ["glue", "page", "receipt", "record", "root", "seed_table", "table"]
+__all__ = ["glue", "page", "receipt", "record", "root", "seed_table",
+           "shelf", "table"]  # fmt: skip
 
 _PACKAGES = ("numpy", "torch", "open_clip_torch", "faiss-cpu", "pillow")
 
@@ -29,6 +31,12 @@ def root() -> Path:
     """Return the working tree around this package, or else the current folder."""
     tree = Path(__file__).resolve().parents[2]
     return tree if (tree / "notebooks").is_dir() else Path.cwd()
+
+
+def shelf() -> Path:
+    """Return the folder of receipts: the tree's, or that of an installed package."""
+    packed = Path(__file__).parent / "results"
+    return packed if packed.is_dir() else root() / "book" / "results"
 
 
 def _plain(value: Any) -> Any:
@@ -61,7 +69,10 @@ def record(
         seeds: all that were used.
     """
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    versions = {name: version(name) for name in _PACKAGES}
+    versions = {}
+    for package in _PACKAGES:  # a GPU benchmark runs where few of them are
+        with contextlib.suppress(PackageNotFoundError):
+            versions[package] = version(package)
     versions["python"] = platform.python_version()
     made = {"date": today, "hardware": _hardware(), "versions": versions}
     code = tree_digest(Path(__file__).parent, "weights")
@@ -79,7 +90,7 @@ def receipt(name: str) -> dict[str, Any]:
     Raises:
         ParameterError: there is none; lists those that exist.
     """
-    folder = root() / "book" / "results"
+    folder = shelf()
     path = folder / f"{name}.json"
     if not path.is_file():
         have = ", ".join(sorted(p.stem for p in folder.glob("*.json"))) or "none"

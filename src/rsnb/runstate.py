@@ -78,7 +78,8 @@ class RunState:
 
     def restore(self, path: Path) -> None:
         """Read what `save` wrote, after checking its digest."""
-        tensors = st_load(read_verified(path))
+        on = next(self.model.parameters()).device
+        tensors = {k: v.to(on) for k, v in st_load(read_verified(path)).items()}
 
         def part(name: str) -> dict[str, Tensor]:
             cut = len(name) + 1
@@ -86,7 +87,7 @@ class RunState:
 
         self.put(part("model"))
         self.mean, self.best = part("mean"), part("best")
-        self.looks = [v for _, v in sorted(part("look").items())]
+        self.looks = [v.cpu() for _, v in sorted(part("look").items())]
         state = self.optim.state_dict()
         slots: dict[int, dict[str, Tensor]] = {}
         for key, v in part("optim").items():

@@ -82,6 +82,13 @@ COURSES: Mapping[str, Course] = MappingProxyType({
         TrainConfig(epochs=12, weight_decay=0.1, **_CFG), min_count=3,
         prompt="once",  # its turns are all alike
     ),
+    "real-vlm-deep": Course(  # a GPU's minutes
+        ("ucm", "rsicd"), "train",
+        TrainConfig(epochs=24, weight_decay=0.1, **{**_CFG, "lr": 1e-3}), min_count=3,
+        prompt="once", shape=Shape(
+            channels=(64, 128, 256, 512), blocks=(2, 2, 2, 2), width=256, layers=4
+        ),
+    ),
 })  # fmt: skip
 
 
@@ -92,7 +99,7 @@ def folder(name: str) -> Path:
     return (WEIGHTS if COURSES[name].shipped else cache_dir() / "captioners") / name
 
 
-def make(name: str) -> Path:
+def make(name: str, device: str = "cpu") -> Path:
     """Train a captioner, resuming a run that was stopped; return its folder."""
     place, course = folder(name), COURSES[name]
     parts = [load_data(d).where(course.split).with_pixels() for d in course.data]
@@ -107,7 +114,8 @@ def make(name: str) -> Path:
     data = [p.source.get("sha256") for p in parts]
     run = f"{name}-{fingerprint(asdict(course), data)[:16]}"
     runs = cache_dir() / "runs" / run
-    log = teach(model, processor, pixels, variants, course.cfg, folder=runs)
+    how: Any = {"folder": runs, "device": device}
+    log = teach(model, processor, pixels, variants, course.cfg, **how)
     save(
         place, model, processor, course=asdict(course), images=len(pixels), data=data,
         seconds=log[-1]["seconds"], log=log,
@@ -126,7 +134,7 @@ def captioner(name: str, device: str = "cpu") -> TransformersCaptioner:
         return TransformersCaptioner.load(name, device=device)
     place = folder(name)
     if not (place / "model.safetensors").is_file():
-        make(name)
+        make(name, device)
     return TransformersCaptioner.load(place, device=device, batch=160)
 
 

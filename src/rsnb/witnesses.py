@@ -44,6 +44,9 @@ ADAPTATIONS: Mapping[str, Adapter] = MappingProxyType({
     "real-vlm": Adapter(
         rank=32, train=TrainConfig(epochs=4, lr=2e-3, **_TRAIN)
     ),
+    "real-vlm-deep": Adapter(
+        rank=32, train=TrainConfig(epochs=6, lr=2e-3, **_TRAIN)
+    ),
 })  # fmt: skip
 
 

@@ -160,7 +160,7 @@ def moves(
 
 def curve(cadre: Cadre, val: Split, test: Split) -> dict[str, list[dict[str, float]]]:
     """Return recall of t2i against mean calls: fixed numbers, and the adaptive stop."""
-    _, (way, _) = cadre._ways(test.stage, cadre.pick)
+    _, (way, _) = cadre.ways(test.stage, cadre.pick)
     out: dict[str, list[dict[str, float]]] = {"fixed": [], "adaptive": []}
     full = replace(cadre.t2i, slack=0.0)
     tried = [
@@ -212,6 +212,9 @@ def study(
         "QGD": Cadre(backbone, None, guided),
         "VCI": Cadre(backbone, val.witness),
         "CADRE": Cadre(backbone, val.witness, guided),
+        "CADRE, uniform weights": Cadre(
+            backbone, val.witness, extra["probes"]["uniform"]
+        ),
         "CADRE, VCI first": Cadre(backbone, val.witness, guided, order=("vci", "qgd")),
     }.items():
         fitted = cadre.fit(val.stage)
@@ -309,6 +312,7 @@ def study(
         ("CADRE", "backbone"),
         ("CADRE", "text and backbone, whole gallery"),
         ("CADRE", "VCI"),
+        ("CADRE", "CADRE, uniform weights"),
         ("QGD", "backbone"),
         *[("VCI", f"VCI, {k}") for k in shuffles(val.pairs)],
         ("VCI", "re-rank, rocchio"),
@@ -484,14 +488,17 @@ def main() -> None:
     ask.add_argument("--test", action="store_true")
     ask.add_argument("--write", action="store_true")
     ask.add_argument("--real", default="")
+    ask.add_argument("--deep", action="store_true")
     ask.add_argument("--only", default="")
     args = ask.parse_args()
     start = time.time()
     world = not args.real
     data = load(args.real or "world").with_pixels()
     names = BACKBONES if world else (f"{args.real}-rn",)
+    if args.deep:  # backbone and captioner that a GPU trained
+        names = (f"{args.real}-deep",)
     names = tuple(n for n in names if not args.only or n in args.only.split(","))
-    captioner = "world-vlm" if world else "real-vlm"
+    captioner = "world-vlm" if world else f"real-vlm{'-deep' if args.deep else ''}"
     how: dict[str, Any] = {"variants": 1}
     if world:
         how = report.receipt("t2t-world")["figures"]["chosen"]
@@ -524,7 +531,7 @@ def main() -> None:
     for name, found in figures.items():  # how often test was scored
         if args.test or not world:
             found["test_runs"] = old.get(name, {}).get("test_runs", 0) + 1
-    rest = {n: v for n, v in old.items() if n in BACKBONES and n not in figures}
+    rest = {n: v for n, v in old.items() if n not in figures}
     out = {"backbones": {**rest, **figures}, "seconds": round(time.time() - start, 1)}
     inputs = {"data": data.source["sha256"], "witness": witness.captioner.revision}
     if args.write:

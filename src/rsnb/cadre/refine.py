@@ -149,10 +149,18 @@ class Cadre:
         text = stage.text[texts, seen][..., None]
         return np.concatenate([gains.reshape(*images.shape, -1), text], -1)
 
-    def _ways(
+    def ways(
         self, stage: Stage, pick: Fusion, other: np.ndarray | None = None
     ) -> tuple[TwoWay, tuple[Way, Way]]:
-        """Return base scores, and (scores, order, evidence, choice) of each way."""
+        """Return the scores before VCI, and what VCI takes, of t2i and of i2t.
+
+        What it takes is (scores, order, evidence, choice), see `VCI.__call__`.
+
+        Args:
+            stage: the split.
+            pick: chooses the captions that an image is asked about.
+            other: as for `evidence`.
+        """
         base, sim = self.probed(stage), stage.first.sim
         lead = base if self.order[0] == "qgd" else TwoWay(sim, sim)
         most = min(self.t2i.most if self.t2i else 20, len(stage.pairs))
@@ -181,7 +189,7 @@ class Cadre:
         lead = self.probed(val).i2t if self.order[0] == "qgd" else val.first.sim
         pick = fit_fusion(val.text, lead, gt)
         right = gt[:, None] == np.arange(len(val.pairs))
-        _, (t, i) = self._ways(val, pick, other)
+        _, (t, i) = self.ways(val, pick, other)
         t2i, i2t = calibrate(t, right), replace(calibrate(i, right.T), slack=0.0)
         return replace(self, t2i=t2i, i2t=i2t, pick=pick)
 
@@ -197,7 +205,7 @@ class Cadre:
             return Refined(base, base, np.zeros(len(none), np.int64), none)
         if self.t2i is None or self.i2t is None or self.pick is None:
             raise ParameterError("call fit(val) first: it sets the constants of VCI.")
-        base, (t, i) = self._ways(stage, self.pick, other)
+        base, (t, i) = self.ways(stage, self.pick, other)
         asked = self.t2i(*t)
         scores = TwoWay(asked.scores, self.i2t(*i).scores.T)
         return Refined(scores, base, asked.calls, t[1])
