@@ -30,8 +30,9 @@ FLOORS = [
     "cadre",
     "duplicates evidence probes",
     "report plots",
-    "recipes smallcaptioners witnesses assets facts audit review trials sweep findings",
-    "profiles pages runner book",
+    "recipes smallcaptioners witnesses assets facts audit review trials sweep findings "
+    "explorers replay widgets",
+    "profiles pages runner book colab",
     "cli __main__",
 ]
 FLOOR = {name: i for i, row in enumerate(FLOORS) for name in row.split()}

@@ -39,6 +39,7 @@ def _kernel_environment(which: Profile) -> Iterator[None]:
     os.environ.update(dict.fromkeys(switches, "1"))
     if which.name == "world":
         os.environ.pop("RSNB_DATA", None)
+        os.environ["RSNB_STATIC"] = "1"  # explorers that need no kernel, for the book
     try:
         yield
     finally:

@@ -77,10 +77,21 @@ class Witness:
         The last row is the end of the text.
         """
         text = tidy(query)
-        (gain,) = self._gain(pairs, row, [text])
+        (gain,) = self.by_word(pairs, row, [text])
         names = text.split()
         rows = zip([*names, ""], [*levels(names), "wording"], gain, strict=True)
         return [(word, level, float(g)) for word, level, g in rows]
+
+    def by_word(self, pairs: Pairs, row: int, texts: Sequence[str]) -> list[np.ndarray]:
+        """Return for each text its words' gains in nats, and the end's, for an image.
+
+        Texts are read as they are, see `tidy`.
+        """
+        ask, turn = self.captioner.likelihood, self.asking.typed
+        new = [t for t in dict.fromkeys(texts) if t not in self._blind]
+        self._blind.update(zip(new, ask(None, turn, new), strict=True))
+        seen = ask(pairs.image(row), turn, texts)
+        return [s - self._blind[t] for s, t in zip(seen, texts, strict=True)]
 
     def gains(
         self, pairs: Pairs, rows: np.ndarray, queries: Sequence[str], *,
@@ -111,7 +122,7 @@ class Witness:
             groups = np.split(order, cuts[1:]) if len(order) else []
             for some in tqdm(groups, "evidence", leave=False, delay=2):
                 own = list(dict.fromkeys(texts[k] for k in some))
-                found = self._gain(pairs, int(rows[some[0]]), own)
+                found = self.by_word(pairs, int(rows[some[0]]), own)
                 by = {t: self._by_level(t, g) for t, g in zip(own, found, strict=True)}
                 out[some] = [by[texts[k]] for k in some]
             return {"gains": out}
@@ -129,13 +140,6 @@ class Witness:
         """Return each query as the model rewrites it in view of an image."""
         turns = [self.asking.rewrite.format(query=tidy(q)) for q in queries]
         return self.captioner.ask([pairs.image(int(i)) for i in rows], turns)
-
-    def _gain(self, pairs: Pairs, row: int, texts: Sequence[str]) -> list[np.ndarray]:
-        ask, turn = self.captioner.likelihood, self.asking.typed
-        new = [t for t in dict.fromkeys(texts) if t not in self._blind]
-        self._blind.update(zip(new, ask(None, turn, new), strict=True))
-        seen = ask(pairs.image(row), turn, texts)
-        return [s - self._blind[t] for s, t in zip(seen, texts, strict=True)]
 
     def _by_level(self, text: str, gain: np.ndarray) -> np.ndarray:
         at = [LEVELS.index(level) for level in levels(text.split())]
