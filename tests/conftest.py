@@ -82,7 +82,8 @@ def toy_book(tmp_path, monkeypatch):
     def make(**cells: str) -> Path:
         shutil.copy2(REPO / "_config.yml", tmp_path)
         (tmp_path / "notebooks").mkdir()
-        (tmp_path / "book").mkdir()
+        for part in ("_ext", "_static"):  # _config.yml names them
+            shutil.copytree(REPO / "book" / part, tmp_path / "book" / part)
         for name, code in cells.items():
             py = tmp_path / "notebooks" / f"{name}.py"
             py.write_text(HEADER + code + "\n")

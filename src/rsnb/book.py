@@ -7,15 +7,18 @@ with a failed cell, and again for an unchanged bad page in a second build.
 """
 
 import re
+import runpy
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from rsnb.errors import RsnbError, StalePageError
-from rsnb.files import fingerprint, read_json, sha256_file, write_json
+from rsnb.files import fingerprint, read_json, sha256_file, write_bytes, write_json
 from rsnb.pages import bind, check_pair, executed, find_pages, inputs, stale
 from rsnb.profiles import PROFILES
 
@@ -23,6 +26,13 @@ __all__ = ["BuildError", "build", "check_html", "stage"]
 
 RAW_DIRECTIVE = re.compile(r"^\s*(:::+|```+)\s*\{|\{(glue|doc|ref|cite|figure)[^}]*\}`")
 COLAB = "colab.research.google.com"
+CAPTION = re.compile(r"\*([^*.]*Figure \d+[^*.]*\.\s[^*.]+)")
+ROLE = re.compile(r"\{[\w:]+\}`[^`]*`")
+#: What docutils and the theme write → what a screen reader makes sense of.
+MENDED = {
+    "doc-biblioentry": "listitem",
+    '<summary><span class="toc': '<summary aria-label="Pages below"><span class="toc',
+}
 
 
 class BuildError(RsnbError):
@@ -55,10 +65,25 @@ def stage(root: Path) -> Path:
     keep_out = shutil.ignore_patterns("results")
     shutil.copytree(root / "book", site / "book", ignore=keep_out)
     shutil.copy2(root / "_config.yml", site)
+    if (landing := root / "book" / "figures" / "landing.py").is_file():
+        runpy.run_path(str(landing))["draw"](root, site / "book" / "figures")
     (site / "notebooks").mkdir()
     for path in done.values():
-        shutil.copy2(path, site / "notebooks")
+        write_json(site / "notebooks" / path.name, _described(read_json(path)))
+    mathjax = files("sphinx-mathjax-offline") / "static/mathjax/tex-svg.js"
+    write_bytes(site / "book" / "_static" / "tex-svg.js", mathjax.read_bytes())
     return site
+
+
+def _described(page: Any) -> Any:
+    """Give the images of an executed page the start of their caption as alt text."""
+    alt = ""
+    for cell in reversed(page["cells"]):
+        if cell["cell_type"] == "code":
+            cell["metadata"]["mystnb"] = {"image": {"alt": alt}}
+        elif found := CAPTION.search(ROLE.sub("…", "".join(cell["source"]))):
+            alt = " ".join(found[1].split())
+    return page
 
 
 def build(root: Path) -> Path:
@@ -89,6 +114,11 @@ def build(root: Path) -> Path:
     )  # fmt: skip
     if done.returncode or not index.is_file():
         raise BuildError(f"Jupyter Book failed:\n{done.stdout[-6000:]}")
+    for path in (out / "html").rglob("*.html"):
+        text = path.read_text("utf-8")
+        for old, new in MENDED.items():
+            text = text.replace(old, new)
+        path.write_text(text, "utf-8")
     problems = list(check_html(out / "html", root))
     if problems:
         raise BuildError("the built pages have faults:\n" + "\n".join(problems))
