@@ -6,7 +6,7 @@ PY := $(BIN)/python
 # The stamp is named by the lock's checksum: another lock, another installation.
 STAMP := $(VENV)/.rsnb-$(firstword $(shell cksum < requirements.lock))
 
-.PHONY: book test lint check bench nbval sync lock clean
+.PHONY: book test lint check bench nbval sync lock clean colab colab-image
 .DEFAULT_GOAL := book
 
 $(STAMP):
@@ -45,6 +45,16 @@ nbval: $(STAMP)
 	$(PY) -m rsnb run --profile world
 	env -u RSNB_DATA TQDM_DISABLE=1 SPYDER_NO_BARS=1 $(PY) -m pytest -p no:cacheprovider --nbval-lax --nbval-current-env \
 	  --nbval-cell-timeout=300 build/run/world
+
+# The quick start under Colab's published pins, in build/colab-venv; slow, several GB.
+COLAB_PYTHON ?= python3.13
+colab: $(STAMP)
+	$(PY) tests/colab/job.py --python $(COLAB_PYTHON)
+
+# The same inside Colab's own image, on the packages that it holds.
+colab-image:
+	$(PYTHON) -m pip install --quiet --target build/colab-driver --upgrade papermill
+	PYTHONPATH=build/colab-driver $(PYTHON) tests/colab/job.py --python $(PYTHON) --as-is
 
 # One way only: the .py is the source.
 sync: $(STAMP)

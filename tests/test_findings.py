@@ -26,7 +26,7 @@ def recall(share, seed):
 @pytest.fixture
 def book(tmp_path, monkeypatch):
     """Write receipts of two methods, and a tuning trial that does not count."""
-    monkeypatch.setattr(findings, "root", lambda: tmp_path)
+    monkeypatch.setattr("rsnb.report.root", lambda: tmp_path)
     folder = tmp_path / "book/results/noise/toy"
     share = {("paced", 0.0): 0.8, ("paced", 0.6): 0.72,
              ("infonce", 0.0): 0.8, ("infonce", 0.6): 0.4}  # fmt: skip

@@ -1,6 +1,7 @@
 import dataclasses
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import jupytext
 import numpy as np
@@ -91,11 +92,22 @@ def test_the_readme_lists_every_profile():
         assert re.search(rf"^\| `{p.name}` \|.*{re.escape(p.download)}", text, re.M), p
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.stem)
-def test_pins_of_the_colab_cell_are_those_of_the_lock(path):
-    lock = (REPO / "requirements.lock").read_text("utf-8").lower().replace("-", "_")
-    code = path.read_text("utf-8")
-    found = re.findall(r"([\w-]+)==([\d.]+)", code)
-    assert len(found) >= 4
-    for name, version in found:
-        assert f"{name}=={version}".lower().replace("-", "_") in lock
+def test_a_profile_is_picked_by_gpu_and_data(tmp_path, monkeypatch):
+    monkeypatch.setenv("RSNB_DATA", str(tmp_path))
+    monkeypatch.setenv("RSNB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    (tmp_path / "rsitmd").mkdir()
+    (tmp_path / "rsitmd" / "dataset_RSITMD.json").touch()
+    assert profiles.pick()[0] == "world" == profiles.get("auto").name
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda: "Tesla T4")
+    card = SimpleNamespace(total_memory=15 * 2**30)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda i: card)
+    name, why = profiles.pick()
+    assert name == "rsitmd" == profiles.get("auto").name
+    assert "Tesla T4, 15 GiB" in why and "'cuda'" in why and "\n" not in why
+
+    (tmp_path / "rsitmd" / "dataset_RSITMD.json").unlink()
+    name, why = profiles.pick()
+    assert name == "world" and "rsnb fetch rsicd" in why

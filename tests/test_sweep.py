@@ -47,7 +47,6 @@ def toy(tmp_path, monkeypatch):
     """Make the toy plan the only one, in a book and a cache of its own."""
     monkeypatch.setenv("RSNB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("rsnb.report.root", lambda: tmp_path)
-    monkeypatch.setattr("rsnb.findings.root", lambda: tmp_path)
     monkeypatch.setattr(sweep, "load", lambda name: everything())
     start = save(
         tmp_path / "start.safetensors", recipes.start(VIT, squares().captions, "start")

@@ -117,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="run the pages whose inputs changed")
     add = run.add_argument
-    add("--profile", default="world", help="world, ucm, rsicd, rsitmd, nwpu or a path")
+    add("--profile", default="world", help="world, ucm, …, auto or a path")
     add("--only", action="append", default=[], metavar="NN", help="a page")
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter")
     add("--timeout", type=int, default=0, metavar="S", help="seconds for one cell")

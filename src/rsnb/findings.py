@@ -19,7 +19,7 @@ from rsnb.data import load
 from rsnb.errors import ParameterError
 from rsnb.files import read_json, read_verified, receipt_path, write_with_receipt
 from rsnb.metrics import Recall
-from rsnb.report import record, root
+from rsnb.report import record, shelf
 from rsnb.stats import bootstrap_ci, paired_permutation
 from rsnb.sweep import Arm, hits, known
 from rsnb.trials import PLANS
@@ -71,7 +71,7 @@ def read(plan: str) -> Rows:
     Each row has `method`, `start`, `rate` and `draw` beside what the receipt holds. A
     plan that was not run here has no rows.
     """
-    folder = root() / "book" / "results" / "noise" / plan
+    folder = shelf() / "noise" / plan
     rows: Rows = []
     for path in sorted(folder.glob("*.json")):
         facts = read_json(path)

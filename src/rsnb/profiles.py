@@ -4,6 +4,7 @@ Explained in `book/how_to_run.md`. Every page takes its parameter `profile` to `
 asks nothing else about it, so one notebook serves the embedded world and real data.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,11 +13,11 @@ from types import MappingProxyType
 
 from rsnb.data import load as load_data
 from rsnb.errors import DataError, ParameterError
-from rsnb.files import fingerprint
+from rsnb.files import cache_dir, fingerprint
 from rsnb.metrics import KS, caption_ceiling
 from rsnb.pairs import Pairs
 
-__all__ = ["PROFILES", "Profile", "get"]
+__all__ = ["PROFILES", "Profile", "get", "pick"]
 
 _CLIP, _HERE = "605 MB of CLIP weights; needs", " in RSNB_DATA"
 
@@ -116,14 +117,35 @@ PROFILES: Mapping[str, Profile] = MappingProxyType({p.name: p for p in (
 )})  # fmt: skip
 
 
+def pick() -> tuple[str, str]:
+    """Return the name of the profile that fits this machine, and why in one line.
+
+    Real data want a GPU. Without one, or without their files, it is `world`.
+    """
+    from torch import cuda
+
+    if not cuda.is_available():
+        return "world", "No GPU: profile 'world', which needs none, and no data."
+    size = cuda.get_device_properties(0).total_memory / 2**30
+    card = f"GPU: {cuda.get_device_name()}, {size:.0f} GiB. Set device = 'cuda'."
+    homes = [Path(os.environ.get("RSNB_DATA", os.devnull)), cache_dir() / "data"]
+    if here := [n for n in PROFILES if any(any((h / n).glob("*")) for h in homes)]:
+        return here[0], f"{card} Real data are here for profile {' or '.join(here)}."
+    how = f"'rsicd' would fit: {PROFILES['rsicd'].download}"
+    return "world", f"{card} No real data here: profile 'world'; {how}."
+
+
 def get(name_or_path: str) -> Profile:
     """Return the profile of that name, or one for the data set at that path.
 
-    A path gets the same folder name for its results as `python -m rsnb run` gives it.
+    `auto` is what `pick` chooses. A path gets the same folder name for its results as
+    `python -m rsnb run` gives it.
 
     Raises:
         ParameterError: neither a known name nor an existing path.
     """
+    if name_or_path == "auto":
+        name_or_path = pick()[0]
     if name_or_path in PROFILES:
         return PROFILES[name_or_path]
     path = Path(name_or_path).expanduser()

@@ -165,4 +165,5 @@ def table(data: Any, caption: str = "", *, digits: int = 2, index: bool = True) 
     )  # fmt: skip
     if caption:
         body = body.replace(">", f"><caption>{html.escape(caption)}</caption>", 1)
-    return HTML(f'<div style="overflow-x:auto">{body}</div>')
+    # a focus, so that the keyboard can scroll a wide one
+    return HTML(f'<div style="overflow-x:auto" tabindex="0">{body}</div>')
