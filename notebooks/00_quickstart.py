@@ -19,7 +19,7 @@
 # |---|---|
 # | **Data set** | profile `world`: 450 rendered test images with 2,250 captions. Other profiles: the same page on real data |
 # | **Model** | a dual encoder of the CLIP family that comes with the package |
-# | **Run time** | half a minute on 2 CPU cores; on a Colab GPU or a larger one not measured |
+# | **Run time** | about half a minute on 2 CPU cores; on a GPU not measured |
 # | **Downloaded** | nothing for `world` |
 #
 # ## What you will see
@@ -33,15 +33,17 @@
 
 # %% tags=["hide-input"]
 import sys
+from importlib.util import find_spec
 
-if "google.colab" in sys.modules:  # leaves Colab's own torch and numpy alone
+if "google.colab" in sys.modules:  # adds what is missing, nothing else
     from IPython import get_ipython
 
-    pip = (
-        "open_clip_torch==3.3.0 faiss-cpu==1.15.1 imagehash==4.3.2 ftfy==6.3.1"
-    )
-    pip += " git+https://github.com/rsnb/rsnb@v0.1.0"
-    get_ipython().run_line_magic("pip", f"install -q --no-deps {pip}")
+    pip = "install -q --no-deps git+https://github.com/rsnb/rsnb@v0.1.0"
+    if not find_spec("rsnb"):
+        get_ipython().run_line_magic("pip", pip)
+    from rsnb import colab
+
+    colab.prepare()
 
 from textwrap import wrap
 
@@ -106,8 +108,12 @@ report.table(texts)
 # A dual encoder has an image tower and a text tower. Both end in a vector of
 # length one. Training moved the vector of an image close to the vectors of its
 # own captions and away from those of others ({doc}`02_train_backbone` shows
-# how). After that, "how well does this sentence fit this image" is one inner
-# product, the cosine of the angle between two vectors.
+# how). After that, "how well does this sentence fit this image" is one number,
+#
+# $$s(q, x) = u_q \cdot v_x,$$
+#
+# the inner product of the unit vectors of query $q$ and image $x$, which is the
+# cosine of the angle between them.
 
 # %%
 backbone = assets.backbone(backbone_name or cfg.backbone)
@@ -119,14 +125,15 @@ print(f"{backbone.name}: {size / 1e6:.2f} M parameters")
 print(f"images {img_emb.shape}, captions {txt_emb.shape}")
 
 # %% [markdown]
-# `embed` keeps its result in a cache that is keyed by the content of the
+# {py:func}`rsnb.embed.embed` keeps its result in a cache that is keyed by the content of the
 # weights and of the data. A second call is a file read; another checkpoint or
 # another split gets a new entry.
 #
 # ## A query and its results
 #
 # Searching is encoding one sentence and taking the largest inner products.
-# `Searcher` does that over a FAISS index, with a fixed rule for equal scores.
+# {py:class}`rsnb.index.Searcher` does that over a FAISS index
+# {cite}`douze2024faiss`, with a fixed rule for equal scores.
 
 # %%
 searcher = Searcher(img_emb)
@@ -173,8 +180,13 @@ plots.results(test, found[0, :k], scores[0, :k], right=gt[t])
 # One query is an anecdote, so we ask all of them, in both directions. **t2i**:
 # each caption looks for its image. **i2t**: each image looks for any of its
 # captions. R@k is the percentage of queries with the answer among the first k,
-# and **mR** is the mean of the six values for k = 1, 5, 10. Equal scores get
-# the expectation over a random order, so a model gains nothing from ties.
+#
+# $$\mathrm{R@}k = \frac{100}{Q} \sum_{q=1}^{Q} P(\mathrm{rank}_q \le k),$$
+#
+# where $Q$ is the number of queries and $\mathrm{rank}_q$ the best rank of a right
+# answer. **mR** is the mean of the six values for k = 1, 5, 10. Equal scores are
+# put in a random order and $P$ is over that order, so a model gains nothing from
+# ties ({py:func}`rsnb.metrics.evaluate_embeddings`).
 
 # %%
 recall = evaluate_embeddings(txt_emb, img_emb, gt)
@@ -183,8 +195,8 @@ print(f"95 % interval of mR: {low_high.low:.1f} to {low_high.high:.1f}")
 recall
 
 # %% [markdown]
-# The interval resamples *images*, not captions, because the captions of one
-# image succeed and fail together. It covers the luck of which images ended up
+# The interval ({py:func}`rsnb.stats.bootstrap_ci`) resamples *images*, not
+# captions, because the captions of one image succeed and fail together. It covers the luck of which images ended up
 # in the test split. It does not cover the luck of training, for which several
 # seeds are needed ({doc}`02_train_backbone` has them).
 #
@@ -204,7 +216,7 @@ for name, value in ceilings.items():
     print(f"{name}: mR {value['mR']:.1f}")
 
 # %%
-rows = {backbone.name: recall.as_dict(), **ceilings}
+rows = {"backbone": recall.as_dict(), **ceilings}
 groups = {
     way.replace("_r", " R@"): {name: row[way] for name, row in rows.items()}
     for way in recall.as_dict()
@@ -249,7 +261,7 @@ report.table(both, "One set of weights, two activations: recall in %")
 # appear with both activations in public code, and with recalls that differ by
 # several points, makes this worth a check.
 #
-# So every entry of `rsnb.backbones.REGISTRY` states its activation, and every
+# So every entry of {py:data}`rsnb.backbones.REGISTRY` states its activation, and every
 # file that the package writes carries a *probe*: the first values of two
 # embeddings of fixed inputs. `load` compares them and refuses a mismatch.
 
@@ -296,10 +308,26 @@ report.page(cfg.name, "00_quickstart", numbers, **more)
 #
 # ## Exercises
 #
-# 1. Set `query` to a sentence with a wrong colour or count and compare the
-#    strips. Which words does the model listen to?
-# 2. Run the page on your own folder: `python -m rsnb run --profile PATH`. See
-#    {doc}`/book/own_data`.
+# 1. Set `query` to a sentence with a wrong colour or count and compare the strips.
+#    Which words does the model listen to?
+#
+#    ```{admonition} Solution
+#    :class: dropdown
+#    Change one word at a time and count how many of the six images stay. Another
+#    class noun changes them all, and so does another colour. Another count leaves
+#    the same images in another order: the model hears little of it. Page 05 looks
+#    at each word.
+#    ```
+#
+# 2. R@1 from image to text is higher than from text to image. Does the model read
+#    images better than sentences?
+#
+#    ```{admonition} Solution
+#    :class: dropdown
+#    Not shown by this. An image has five right answers and needs one of them, a
+#    caption has one. The oracle in Figure 4 has such a gap too, and it knows all facts.
+#    Compare each direction with its own ceiling.
+#    ```
 #
 # ## References
 #

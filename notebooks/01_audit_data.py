@@ -19,7 +19,7 @@
 # |---|---|
 # | **Data set** | profile `world`: five splits of rendered scenes, 16,900 images in all. Made for real sets: UCM-Captions, RSICD, RSITMD, NWPU-Captions, or your own |
 # | **Model** | none for the counts; a small ResNet, trained for a few seconds, to find wrong captions |
-# | **Run time** | two minutes on 2 CPU cores; a GPU does not help |
+# | **Run time** | about 2 minutes on 2 CPU cores; a GPU does not help |
 # | **Downloaded** | nothing for `world` |
 #
 # ## What you will see
@@ -33,15 +33,17 @@
 
 # %% tags=["hide-input"]
 import sys
+from importlib.util import find_spec
 
-if "google.colab" in sys.modules:  # leaves Colab's own torch and numpy alone
+if "google.colab" in sys.modules:  # adds what is missing, nothing else
     from IPython import get_ipython
 
-    pip = (
-        "open_clip_torch==3.3.0 faiss-cpu==1.15.1 imagehash==4.3.2 ftfy==6.3.1"
-    )
-    pip += " git+https://github.com/rsnb/rsnb@v0.1.0"
-    get_ipython().run_line_magic("pip", f"install -q --no-deps {pip}")
+    pip = "install -q --no-deps git+https://github.com/rsnb/rsnb@v0.1.0"
+    if not find_spec("rsnb"):
+        get_ipython().run_line_magic("pip", pip)
+    from rsnb import colab
+
+    colab.prepare()
 
 import tempfile
 from collections import Counter
@@ -115,9 +117,14 @@ print(f"{len(test):,} test images, {test.has_pixels.sum():,} with pixels")
 # %% [markdown]
 # ## Repeated captions put a ceiling on recall
 #
-# Suppose a sentence stands under four images. A text encoder gives it one
-# vector, so the four images are equally good answers, but only the paired one
-# counts. With ties broken at random it is first in one case of four.
+# Suppose a sentence stands under $m$ images. A text encoder gives it one vector,
+# so the $m$ images are equally good answers, but only the paired one counts. With
+# ties broken at random it is among the first $k$ with probability $k/m$, so
+#
+# $$\mathrm{R@}k \le \frac{100}{T} \sum_{t=1}^{T} \min\!\left(1, \frac{k}{m_t}\right)$$
+#
+# over $T$ captions, where $m_t$ is the number of images under which caption $t$
+# stands ({py:func}`rsnb.metrics.caption_ceiling`).
 #
 # A fixed order can do a little better than chance: an encoder that happens to
 # put the image first that owns the sentence most often collects all of those
@@ -203,7 +210,7 @@ report.table(found or {"no sister set here": {"test images matched": 0}})
 # Images repeat as well: re-encoded, resized, turned, mirrored. Each image gets
 # a 64-bit perceptual hash under all eight symmetries of the square. Hashes
 # that nearly agree propose a pair; the correlation of two small grey thumbnails
-# confirms it.
+# confirms it ({py:func}`rsnb.duplicates.near_duplicates`).
 
 # %%
 look = test.with_pixels()
@@ -224,7 +231,8 @@ report.table({"near-equal pairs": counts})
 #
 # If a data set states classes, a simple check finds images that are described
 # as something else: none of the captions names the image's class, and at least
-# four name one and the same other class. It over-reports near-synonyms
+# four name one and the same other class ({py:func}`rsnb.facts.conflicts`). It
+# over-reports near-synonyms
 # (*playfield*, *playground*) and never sees a wrong count or colour.
 
 # %%
@@ -337,7 +345,8 @@ report.table(outcome, "Planted errors")
 # caption beside a random image. What the data shows is a mixture of such pairs
 # and of true ones. Where given pairs fit no better than random ones, they are
 # wrong; how often that happens is the noise rate. A pair's fit is its loss
-# against a fixed panel of other images and captions, as in training.
+# against a fixed panel of other images and captions, as in training;
+# {doc}`03_train_through_noise` has the formula of the mixture.
 
 # %%
 sample = train.subset(np.arange(min(n_audited, len(train))))
@@ -356,7 +365,7 @@ given, random = next(iter(losses.values())).sum(1)
 
 # %%
 bins = np.linspace(*np.quantile(random, [0, 0.99]), 24)
-groups = {"as given": given, "random pairs": random}
+groups = {"as given": given, "random": random}
 groups |= {"true": given[~false], "wrong": given[false]}
 lines = {k: np.histogram(v, bins)[0] for k, v in groups.items()}
 plots.curves({"": (bins[1:], lines)}, "loss of a pair", ["captions"])
@@ -368,7 +377,8 @@ plots.curves({"": (bins[1:], lines)}, "loss of a pair", ["captions"])
 # where the random pairs lie. The other two tell the given pairs apart by the
 # truth that we planted. Where they overlap no threshold helps.*
 #
-# `audit.mismatches` goes on from there with up to four kinds of evidence.
+# {py:func}`rsnb.audit.mismatches` goes on from there with up to four kinds of
+# evidence.
 #
 # 1. **unseen**: the images are cut in two halves; a model is trained on one and
 #    looks at the other, so that no pair is judged by a model that learned it.
@@ -450,14 +460,15 @@ report.table(rows, "Planted mismatches, by receipt", digits=3, index=False)
 # images counts as wrong when it moves among them. There the start was trained
 # on the other real set.*
 #
-# Real defects are rarer and subtler than moved captions. Eighteen captions of
-# RSICD's training split have labels from readers (a development set). By words
+# Real defects are rarer and subtler than moved captions. {glue:text}`labelled`
+# captions of RSICD's training split have labels from readers (a development set). By words
 # alone, the median of the true mismatches stands at the
 # {glue:text}`defects:.1f`th percentile of all captions by suspicion, the median
 # of the odd but right ones at the {glue:text}`odd:.1f`th.
 
 # %% tags=["hide-input"]
 labelled = report.receipt("audit-mismatch-words")["figures"]["rsicd"]
+KINDS = "mismatch", "ok"
 numbers = {
     "t2i_random": ceiling.t2i_random[0],
     "t2i_fixed": ceiling.t2i_deterministic[0],
@@ -471,6 +482,7 @@ numbers = {
     "noise_true": 100 * false.mean(),
     "noise_estimated": 100 * verdict.rate,
     "area": areas["all together"],
+    "labelled": sum(labelled[k]["captions"] for k in (*KINDS, "corrupted")),
     "defects": labelled["mismatch"]["median"],
     "odd": labelled["ok"]["median"],
 }
@@ -511,13 +523,26 @@ report.page(cfg.name, "01_audit_data", numbers, **more, **known.as_dict())
 #
 # ## Exercises
 #
-# 1. Run this page on RSICD and RSITMD. Which of the two has the lower ceiling,
-#    and what do its captions look like?
-# 2. Lower `radius` in `near_duplicates` from 10 to 2. Which planted copies are
-#    lost first?
-# 3. Set `moved` to 0.05 and to 0.8. How far off is the estimated share?
-# 4. Draw the noise with `protocol="class"`, which moves captions inside a class.
-#    Which evidence still helps?
+# 1. A sentence stands under four images and no other sentence is repeated. What does
+#    it cost in text-to-image R@1 and R@5, with random ties?
+#
+#    ```{admonition} Solution
+#    :class: dropdown
+#    Four captions carry the sentence, each is first with probability 1/4. Together
+#    they give one hit in place of four, so three hits of all $T$ are lost at R@1. At
+#    R@5 nothing is lost: all four images are among the first five. Check it with
+#    `caption_ceiling(["a"] * 4 + ["b"], np.arange(5))`.
+#    ```
+#
+# 2. Draw the noise with `protocol="class"`, which moves captions inside a class. Which
+#    of the four kinds of evidence cannot help, and why?
+#
+#    ```{admonition} Solution
+#    :class: dropdown
+#    The evidence of the class: a caption from the same class makes the image's class
+#    no less probable. What is left must tell one instance from another, which is what
+#    pictures and the image's other captions can do.
+#    ```
 #
 # ## References
 #

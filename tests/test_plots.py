@@ -3,6 +3,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 from matplotlib import rcParams
+from matplotlib.colors import to_hex
 from PIL import Image
 
 from rsnb import plots
@@ -82,6 +83,32 @@ def test_results_title_with_score_and_class_and_frame_the_right_one():
 
 def test_the_palette_has_six_colours_that_differ_in_lightness_or_hue():
     assert len(set(plots.PALETTE)) == 6
+
+
+SYSTEMS = ("backbone", "text", "VCI", "QGD", "CADRE")
+
+
+def test_a_role_keeps_its_colour_and_no_other_label_takes_it():
+    kinds = ("clean", "ambiguous", "noisy")
+    assert len({plots.ROLES[k] for k in (*kinds, *SYSTEMS)}) == 8
+    fig = plots.bars({"a": {"x": 1.0, "VCI": 2.0, "y": 3.0, "QGD": 1.0}}, "mR")
+    drawn = {
+        b.get_label(): to_hex(b[0].get_facecolor()) for b in fig.axes[0].containers
+    }
+    drawn = {k: v.upper() for k, v in drawn.items()}
+    assert drawn["VCI"] == plots.ROLES["VCI"] and drawn["QGD"] == plots.ROLES["QGD"]
+    assert len(set(drawn.values())) == 4
+    x, y = [0, 1], [0.0, 1.0]
+    fig = plots.curves({"": (x, {"noisy": y, "z": y})}, "look", ["share"])
+    assert fig.axes[0].lines[0].get_color() == plots.ROLES["noisy"]
+    assert fig.axes[0].lines[1].get_color() == plots.PALETTE[0]
+
+
+def test_panels_with_one_quantity_share_a_scale():
+    panels = {"a": ([0, 1], {"x": [0, 1]}), "b": ([0, 1], {"x": [0, 9]})}
+    axes = plots.curves(panels, "epoch", ["mR"]).axes
+    assert axes[0].get_ylim() == axes[1].get_ylim()
+    assert axes[0].get_ylim()[1] > 9
 
 
 def test_testimony_writes_each_gain_under_its_word():

@@ -1,7 +1,7 @@
 """rsnb: the thin package under a research book on image-text retrieval from above.
 
 Import the module that you need (`from rsnb import data, metrics`). Nothing heavy is
-loaded here; `book/intro.md` lists what each module is for.
+loaded here; `book/api.md` says where each module is described.
 """
 
 __all__ = ["__version__"]

@@ -1,13 +1,14 @@
-"""One figure style: two sizes, six colours, SVG for lines and PNG for images.
+"""One figure style: two sizes, fixed colours, SVG for lines and PNG for images.
 
-Explained in `book/how_to_run.md`. Figures are made without pyplot, so nothing global is
-set: each draws itself under `STYLE` and gives equal bytes for equal data.
+Explained in `book/how_to_run.md`. Nothing global is set (no pyplot): equal data gives
+equal bytes. A label with a role in the book (`ROLES`) has its colour on every page.
 """
 
 import io
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 from types import MappingProxyType
 from typing import Any
 
@@ -20,16 +21,23 @@ from PIL import Image
 from rsnb.errors import ParameterError
 from rsnb.pairs import Pairs
 
-__all__ = ["FULL", "HALF", "PALETTE", "STYLE", "Figure", "bands", "bars", "curves",
-           "heatmaps", "histograms", "results", "strip", "testimony"]  # fmt: skip
+__all__ = ["FULL", "HALF", "PALETTE", "ROLES", "STYLE", "Figure", "bands", "bars",
+           "curves", "heatmaps", "histograms", "results", "strip",
+           "testimony"]  # fmt: skip
 
 FULL, HALF = (6.5, 3.2), (3.2, 2.6)  # inches
 #: Okabe and Ito's colours, told apart with every common kind of colour vision.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+#: Label → colour: three kinds of pair, five systems, and other names for them.
+ROLES: Mapping[str, str] = MappingProxyType({
+    "clean": "#009E73", "true": "#009E73", "right": "#009E73",
+    "ambiguous": "#E69F00", "noisy": "#D55E00", "false": "#D55E00", "wrong": "#D55E00",
+    "backbone": "#7F7F7F", "text": "#56B4E9", "text to text": "#56B4E9",
+    "VCI": "#0072B2", "QGD": "#CC79A7", "CADRE": "#222222",
+})  # fmt: skip
 _MARKS = "osD^vP"  # a second cue beside colour
 Values = Sequence[float] | np.ndarray
-# Any: matplotlib's stubs name every key of rcParams in the type.
-STYLE: Mapping[Any, Any] = MappingProxyType({
+STYLE: Mapping[Any, Any] = MappingProxyType({  # Any: the stubs list every key
     "axes.axisbelow": True, "axes.grid": True, "axes.spines.right": False,
     "axes.spines.top": False, "axes.titlesize": 9, "axes.labelsize": 9, "font.size": 9,
     "font.family": "DejaVu Sans", "grid.color": "#dddddd", "grid.linewidth": 0.6,
@@ -59,15 +67,17 @@ class Figure(_Figure):
 
 @contextmanager
 def _figure(
-    size: tuple[float, float], rows: int = 1, columns: int = 1,
+    size: tuple[float, float], rows: int = 1, columns: int = 1, *, sharey: bool = False
 ) -> Iterator[tuple[Any, Any]]:  # fmt: skip
     with rc_context(dict(STYLE)):
         fig = Figure(figsize=size, layout="constrained")
-        yield fig, fig.subplots(rows, columns, squeeze=False)
+        yield fig, fig.subplots(rows, columns, squeeze=False, sharey=sharey)
 
 
-def _line(ax: Any, k: int, x: Values, y: Values, label: str) -> None:
-    ax.plot(x, y, color=PALETTE[k % 6], marker=_MARKS[k % 6], label=label)
+def _colours(labels: Iterable[str]) -> dict[str, str]:
+    own = {label: ROLES[label] for label in labels if label in ROLES}
+    free = cycle(c for c in PALETTE if c not in own.values())
+    return {label: own.get(label) or next(free) for label in labels}
 
 
 def curves(
@@ -78,19 +88,16 @@ def curves(
 
     `ylabels` holds one label a panel, or one for all, which then share a scale.
     """
-    with _figure(FULL if len(panels) > 1 else HALF, 1, len(panels)) as (fig, axes):
+    size, share = FULL if len(panels) > 1 else HALF, len(ylabels) == 1
+    with _figure(size, 1, len(panels), sharey=share) as (fig, axes):
         for i, (title, (x, lines)) in enumerate(panels.items()):
-            ax = axes[0, i]
+            ax, colour = axes[0, i], _colours(lines)
             for k, (label, y) in enumerate(lines.items()):
-                _line(ax, k, x, y, label)
+                ax.plot(x, y, color=colour[label], marker=_MARKS[k % 6], label=label)
             ax.set(title=title, xlabel=xlabel, ylabel=ylabels[i % len(ylabels)])
             ax.locator_params("x", integer=all(float(v).is_integer() for v in x))
             if len(lines) > 1:
                 ax.legend()
-        if len(ylabels) == 1:  # one quantity, one scale
-            low, high = zip(*(ax.get_ylim() for ax in axes[0]), strict=True)
-            for ax in axes[0]:
-                ax.set_ylim(min(low), max(high))
     return fig
 
 
@@ -99,11 +106,11 @@ def bands(
 ) -> Figure:
     """Return label → x → (mean, low, high) as lines, each over its band."""
     with _figure(FULL) as (fig, ((ax,),)):
-        for k, (label, points) in enumerate(lines.items()):
-            x = sorted(points)
+        for k, (label, colour) in enumerate(_colours(lines).items()):
+            x, points = sorted(lines[label]), lines[label]
             mean, low, high = zip(*(points[v] for v in x), strict=True)
-            ax.fill_between(x, low, high, color=PALETTE[k % 6], alpha=0.18, linewidth=0)
-            _line(ax, k, x, mean, label)
+            ax.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+            ax.plot(x, mean, color=colour, marker=_MARKS[k % 6], label=label)
         ax.set(xlabel=xlabel, ylabel=ylabel)
         fig.legend(loc="outside right upper")
     return fig
@@ -116,14 +123,12 @@ def histograms(panels: Mapping[str, Mapping[str, Values]], xlabel: str) -> Figur
     """
     values = np.concatenate([v for row in panels.values() for v in row.values()])
     bins = np.linspace(values.min(), np.quantile(values, 0.999), 41)
-    with _figure(FULL, 1, len(panels)) as (fig, axes):
+    with _figure(FULL, 1, len(panels), sharey=True) as (fig, axes):
         for ax, (title, row) in zip(axes[0], panels.items(), strict=True):
-            for k, (label, v) in enumerate(row.items()):
-                how: Any = {"density": True, "color": PALETTE[k % 6]}
-                ax.hist(v, bins, alpha=0.25, **how)
-                ax.hist(v, bins, histtype="step", label=label, **how)
+            for label, colour in _colours(row).items():
+                how: Any = {"fc": (colour, 0.25), "ec": colour, "label": label}
+                ax.hist(row[label], bins, density=True, histtype="stepfilled", **how)
             ax.set(title=title, xlabel=xlabel, yticks=[])
-            ax.sharey(axes[0, 0])
         axes[0, 0].set_ylabel("density")
         known = axes[0, 0].get_legend_handles_labels()
         fig.legend(*known, loc="outside upper left", ncols=4)
@@ -138,16 +143,15 @@ def bars(
     step = 0.8 / len(labels)
     height = max(1.6, 0.6 + 0.24 * len(values) * len(labels))
     with _figure((FULL[0], height)) as (fig, ((ax,),)):
-        for k, label in enumerate(labels):
+        for k, (label, colour) in enumerate(_colours(labels).items()):
             at = [i + k * step for i, row in enumerate(values.values()) if label in row]
             width = [row[label] for row in values.values() if label in row]
-            drawn = ax.barh(at, width, step * 0.9, color=PALETTE[k % 6], label=label)
+            drawn = ax.barh(at, width, step * 0.9, color=colour, label=label)
             ax.bar_label(drawn, [fmt.format(v) for v in width], padding=3, fontsize=8)
         ax.set_yticks([i + 0.4 - step / 2 for i in range(len(values))], list(values))
         ax.invert_yaxis()
         ax.grid(axis="y", visible=False)
-        ax.set_xlabel(xlabel)
-        ax.margins(x=0.1)
+        ax.set(xlabel=xlabel, xmargin=0.1)
         if len(labels) > 1:
             fig.legend(loc="outside upper left", ncols=len(labels))
     return fig
@@ -174,7 +178,6 @@ def strip(
         fig.raster = True
         for ax in axes.flat:
             ax.set_axis_off()
-            ax.grid(visible=False)
         for i, (ax, image) in enumerate(zip(axes.flat, images, strict=False)):
             ax.imshow(np.asarray(image), interpolation="antialiased")
             right = bool(marks) and marks[i]
@@ -184,8 +187,7 @@ def strip(
             if right:
                 ax.set_axis_on()
                 ax.set(xticks=[], yticks=[])
-                for spine in ax.spines.values():
-                    spine.set(visible=True, color=PALETTE[2], linewidth=3)
+                ax.spines[:].set(visible=True, color=ROLES["right"], linewidth=3)
     return fig
 
 
@@ -230,9 +232,7 @@ def testimony(words: Sequence[str], gains: Any, labels: Sequence[str]) -> Figure
     """
     grid = np.atleast_2d(np.asarray(gains, float))
     if grid.shape != (len(labels), len(words)) or not grid.size:
-        raise ParameterError(
-            f"gains {grid.shape}: give a row a label, a column a word."
-        )
+        raise ParameterError(f"gains {grid.shape}: give a row a label, a column a word")
     far = max(float(np.quantile(abs(grid), 0.95)), 1e-9)  # one outlier would pale all
     cmap = LinearSegmentedColormap.from_list("", [PALETTE[1], "white", PALETTE[0]])
     with _figure((FULL[0], 1.1 + 0.26 * len(grid))) as (fig, ((ax,),)):
