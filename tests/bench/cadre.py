@@ -3,7 +3,7 @@
     python -m rsnb.witnesses world-vlm                # the adapter, about 15 minutes
     python tests/bench/cadre.py --design --write      # validation only
     python tests/bench/cadre.py --test --write        # book/results/cadre-world.json
-    RSNB_DATA=... python tests/bench/cadre.py --real ucm --write
+    RSNB_DATA=... python tests/bench/cadre.py --real ucm --deep --write
 
 What is tried, and the numbers that are chosen, are in the receipt `cadre-design` before
 test is looked at; the receipt `cadre-world` counts how often that was (`test_runs`).

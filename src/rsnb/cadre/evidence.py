@@ -99,7 +99,8 @@ class Witness:
     ) -> np.ndarray:  # fmt: skip
         """Return float32 (n, 5), gains of n pairs of an image and a query, by level.
 
-        Each image is read once for all its queries.
+        Each image is read once for all its queries. A query without a word, as three
+        captions of RSICD are, gains nothing.
 
         Args:
             pairs: the images.
@@ -108,7 +109,7 @@ class Witness:
             cache: keep the result under `RSNB_CACHE`.
 
         Raises:
-            ParameterError: another number of rows than queries, or a blank query.
+            ParameterError: another number of rows than queries.
         """
         if len(rows) != len(queries):
             what = f"{len(rows)} images and {len(queries)} queries"
@@ -121,10 +122,10 @@ class Witness:
             cuts = np.flatnonzero(np.diff(np.asarray(rows)[order], prepend=-1))
             groups = np.split(order, cuts[1:]) if len(order) else []
             for some in tqdm(groups, "evidence", leave=False, delay=2):
-                own = list(dict.fromkeys(texts[k] for k in some))
-                found = self.by_word(pairs, int(rows[some[0]]), own)
+                own = list(dict.fromkeys(texts[k] for k in some if texts[k]))
+                found = self.by_word(pairs, int(rows[some[0]]), own) if own else []
                 by = {t: self._by_level(t, g) for t, g in zip(own, found, strict=True)}
-                out[some] = [by[texts[k]] for k in some]
+                out[some] = [by.get(texts[k], np.zeros(len(LEVELS))) for k in some]
             return {"gains": out}
 
         data, who = pairs.source.get("sha256"), self.captioner.revision
