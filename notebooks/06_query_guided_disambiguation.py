@@ -572,8 +572,8 @@ report.page(cfg.name, "06_query_guided_disambiguation", numbers, parts=parts)
 # - We had asked for a significant lead over every control, two points alone and one
 #   on top of VCI. The first is reached on no backbone, the second not on the
 #   strongest. On top of VCI QGD adds {glue:text}`vci_low:+.2f` to
-#   {glue:text}`vci_high:+.2f`, with no control there that would tell guidance from
-#   windows and data.
+#   {glue:text}`vci_high:+.2f`; Table 7 of {doc}`07_cadre` has the control with
+#   uniform weights there.
 # - By itself QGD loses {glue:text}`harm_low:.0f` to {glue:text}`harm_high:.0f` % of
 #   the right first choices. It should not be the last word on the first place.
 #

@@ -17,8 +17,8 @@
 #
 # | **Question** | What does each part of the book's methods do to one ranking, one set of captions, one gallery of sentences? |
 # |---|---|
-# | **Data set** | profile `world`: 450 test images; captions drawn from the test split by a stated rule |
-# | **Model** | the profile's dual encoder, the witness and the probe of page 07; nothing is fitted here |
+# | **Data set** | profile `world`: 450 test images, with captions drawn by a stated rule; some training pairs for the audit |
+# | **Model** | the profile's dual encoder, the witness and the probe of page 07, constants from its receipt; one fusion weight is fitted on validation |
 # | **Run time** | about a minute on 2 CPU cores; on a GPU not measured |
 # | **Downloaded** | nothing for `world` |
 #
@@ -382,7 +382,7 @@ report.table(audited, digits=1)
 # *Table 4. The opening of the explorer in numbers, in %.*
 #
 # **What it means.** The noisy group is nearly pure and holds only a part of the
-# wrong pairs. Between the thresholds true and wrong pairs have the same losses, so
+# wrong pairs. Between the thresholds the losses of true and wrong pairs overlap, so
 # this loss alone does not decide. That is why page 03 weighs ambiguous pairs instead
 # of dropping them.
 #
