@@ -472,6 +472,8 @@ for b, found in real.items():
     for k, value in judge(found).items():
         table.setdefault(k, {})[b] = value
 table["8 symmetries"] = {b: receipt(f"backbone-{b}")["mR_mean"] for b in real}
+
+# %%
 report.table(table, "Test split, real images") if real else none
 
 # %% [markdown]

@@ -97,6 +97,8 @@ def test_a_live_explorer_reranks_and_asks_the_kernel(lab, browser):
     page = context.new_page()
     page.set_default_timeout(90_000)
     page.goto(lab)
+    # A cell that is run before there is a kernel stays as it is, without a word.
+    page.locator(".jp-StatusBar-Widget").get_by_text("| Idle").wait_for()
     cell = page.locator(".jp-Notebook .jp-CodeCell .cm-content").first
     cell.click()
     page.keyboard.press("Shift+Enter")
