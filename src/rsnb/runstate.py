@@ -78,16 +78,17 @@ class RunState:
 
     def restore(self, path: Path) -> None:
         """Read what `save` wrote, after checking its digest."""
-        on = next(self.model.parameters()).device
-        tensors = {k: v.to(on) for k, v in st_load(read_verified(path)).items()}
+        tensors = st_load(read_verified(path))
 
-        def part(name: str) -> dict[str, Tensor]:
-            cut = len(name) + 1
-            return {k[cut:]: v for k, v in tensors.items() if k.startswith(name + "/")}
+        def part(name: str, on: Any = "cpu") -> dict[str, Tensor]:
+            own = {k: v for k, v in tensors.items() if k.startswith(name + "/")}
+            return {k[len(name) + 1 :]: v.to(on) for k, v in own.items()}
 
         self.put(part("model"))
-        self.mean, self.best = part("mean"), part("best")
-        self.looks = [v.cpu() for _, v in sorted(part("look").items())]
+        # Model and optimiser place what they load themselves; these two are ours.
+        on = next(self.model.parameters()).device
+        self.mean, self.best = part("mean", on), part("best", on)
+        self.looks = [v for _, v in sorted(part("look").items())]
         state = self.optim.state_dict()
         slots: dict[int, dict[str, Tensor]] = {}
         for key, v in part("optim").items():
