@@ -33,12 +33,17 @@ lint: $(STAMP)
 
 check: lint test
 
-# Speed and memory against the plain forms; wants an idle machine.
+# Speed and memory beside peers and limits; about an hour on an idle machine.
+BENCHES := recall_eval data_path grouped_search train_throughput local_similarity \
+  local_index search scaling cadre_cost book_time
 bench: $(STAMP)
-	for name in train_throughput local_similarity; do \
-	  $(PY) tests/bench/$$name.py --write || exit 1; done
+	$(PY) -m pip install --quiet --no-deps --require-hashes -r tests/bench/requirements.txt
+	for name in $(BENCHES); do $(PY) tests/bench/$$name.py --write || exit 1; done
+	$(PY) tests/bench/search.py --size 10000000 --write
 	$(PY) tests/bench/captioner_speed.py --what pipeline --write
 	$(PY) tests/bench/captioner_speed.py --what gpu --write
+	if $(PY) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
+	  $(PY) tests/bench/gpu.py --write; fi
 
 # Repeat the executed pages and compare what is tagged nbval-check-output.
 nbval: $(STAMP)

@@ -492,10 +492,10 @@ duel(t, both.t2i[t].argmax())
 # With the views of the gallery embedded, a query costs one product of its vector
 # with each view of each candidate. The price is paid before: as many encodings of
 # an image as there are views, and as many times the memory. From the receipt
-# `bench-cadre` (`python tests/bench/cadre_cost.py --write`):
+# `bench/cadre` (`python tests/bench/cadre_cost.py --write`):
 
 # %%
-cost = report.receipt("bench-cadre")["figures"]
+cost = report.receipt("bench/cadre")["figures"]
 table = {k: v for k, v in cost["parts"].items() if "sentence" not in k}
 table["image, once: its views"] = cost["cold image"]["its views"]
 report.table(table, "Milliseconds on 2 cores")

@@ -503,7 +503,7 @@ plots.bands(lines, "calls a caption", "t2i recall (%)") if lines else none
 # vectors:
 
 # %%
-b = receipt("bench-cadre")
+b = receipt("bench/cadre")
 cost = {f"{g}: {k}": b[g][k] for g in b for k in sorted(b[g], key=len)}
 report.table(cost, "Milliseconds on 2 CPU cores") if cost else none
 

@@ -17,21 +17,23 @@ PACKAGE = Path(rsnb.__file__).parent
 # Lowest first. A module imports from floors below its own, or from its own floor as
 # long as no cycle arises; imports inside functions count. A new module needs a place.
 FLOORS = [
-    "errors files",
+    "errors files ranks shards",
     "pairs words registry",
     "images stores layouts readers hub world",
     "data noise noisefiles",
     "vectors recall metrics stats",
     "twoway rerank",
-    "checkpoints backbones pixels embed index records parsing captionfile phrases",
-    "augment pacing losses methods local rrsitr averaging batches runstate steps train",
+    "checkpoints backbones pixels embed exact index ondisk databases records parsing "
+    "captionfile phrases",
+    "augment pacing losses methods local localindex rrsitr averaging batches runstate "
+    "steps train",
     "prompts vlm likelihood endpoint captioners textspace t2t captions smallvlm "
     "lessons adapters lora",
     "cadre",
     "duplicates evidence probes",
     "report plots",
     "recipes smallcaptioners witnesses assets facts audit review trials sweep findings "
-    "explorers replay widgets",
+    "explorers replay widgets scale",
     "profiles pages runner book colab",
     "cli __main__",
 ]

@@ -35,7 +35,7 @@ def test_every_chapter_of_the_grid_has_its_figure_from_receipts(root, tmp_path):
     drawn = []
     for out in (tmp_path / "a", tmp_path / "b"):
         LANDING["draw"](root, out)
-        drawn.append({p.name: p.read_bytes() for p in out.glob("*.svg")})
+        drawn.append({p.name: p.read_bytes() for p in (out / "figures").glob("*.svg")})
     assert drawn[0] == drawn[1]  # equal data, equal bytes: the build may be kept
     wanted = re.findall(r":link: /notebooks/((\d\d)_\w+)\n", INTRO)
     assert [name for name, _ in wanted] == list(LANDING["CHAPTERS"])
@@ -45,7 +45,7 @@ def test_every_chapter_of_the_grid_has_its_figure_from_receipts(root, tmp_path):
     page = root / "build" / "results" / "world" / "02_train_backbone.json"
     page.write_text(json.dumps(changed))
     LANDING["draw"](root, tmp_path / "a")
-    assert (tmp_path / "a" / "02.svg").read_bytes() != drawn[0]["02.svg"]
+    assert (tmp_path / "a" / "figures" / "02.svg").read_bytes() != drawn[0]["02.svg"]
 
 
 def test_the_landing_page_types_no_result_and_describes_each_figure():

@@ -316,7 +316,7 @@ def test_blocks_equal_the_matrix_to_the_last_hit(seed, monkeypatch):
     want = evaluate(txt @ img.T, gt)
     agree(want, reference((txt @ img.T).tolist(), gt.tolist()))
     if seed % 2:  # the path of large galleries: nothing kept, small steps
-        monkeypatch.setattr("rsnb.metrics._KEEP", 0)
+        monkeypatch.setattr("rsnb.metrics._TILE", 0)
         monkeypatch.setattr("rsnb.metrics._STEP", 64)
     for block in (1, 3, 16, 2048):
         got = evaluate_embeddings(txt, img, gt, block=block)
@@ -426,15 +426,25 @@ def test_bad_embeddings_are_named(spoil, message):
         evaluate_embeddings(*spoil(t, t + 0.5), np.arange(4))
 
 
-def test_embeddings_need_a_block_and_a_steady_product(monkeypatch):
+def test_embeddings_need_a_block():
     e = np.eye(3)
     with pytest.raises(MetricError, match="block"):
         evaluate_embeddings(e, e, np.arange(3), block=0)
+
+
+def test_a_pair_has_one_score_however_the_product_rounds(monkeypatch):
     rng = np.random.default_rng(0)
-    monkeypatch.setattr("rsnb.metrics._KEEP", 0)
-    monkeypatch.setattr("rsnb.metrics.product", lambda a, b: rng.random((3, 3)))
-    with pytest.raises(MetricError, match="two results"):
-        evaluate_embeddings(e, e, np.arange(3))
+
+    def shaky(a, b):
+        return a @ b.T + 1e-6 * rng.standard_normal((len(a), len(b)))
+
+    monkeypatch.setattr("rsnb.metrics.product", shaky)
+    e, gt = np.eye(20), np.arange(20)
+    for block in (3, 64):
+        r = evaluate_embeddings(e, e, gt, block=block)
+        assert (r.t2i_ranks == 0).all() and (r.i2t_ranks == 0).all()
+        twice = evaluate_embeddings(e[gt % 10], e[gt % 10], gt, block=block)
+        assert (twice.t2i_ranks == [0, 0.5, 1]).all()
 
 
 # --- reporting, saving, ceilings

@@ -125,16 +125,28 @@ def cadre(ax: Any, page: Page) -> None:
                      handletextpad=0, borderpad=0)  # fmt: skip
 
 
+def scale(ax: Any, page: Page) -> None:
+    """What a short code keeps of the local similarity's recall."""
+    found = figures("bench/local-index")["validation"].values()
+    for k, kind in enumerate(("float32", "int8")):
+        rows = [r for r in zip(*found, strict=True) if r[0]["kind"] == kind]
+        y = [100 * sum(s["ratio"] for s in r) / len(r) for r in rows]
+        x = [r[0]["bytes"] for r in rows]
+        ax.plot(x, y, marker="os"[k], color=PALETTE[k], label=kind)
+    ax.set(xlabel="bytes an image", ylabel="mR kept (%)", xscale="log")
+    ax.legend(loc="lower right")
+
+
 CHAPTERS: Mapping[str, Callable[[Any, Page], None]] = {
     "00_quickstart": quickstart, "01_audit_data": audit, "02_train_backbone": backbone,
     "03_train_through_noise": noise, "04_text_to_text": text,
     "05_visual_context_injection": asking, "06_query_guided_disambiguation": looking,
-    "07_cadre": cadre,
+    "07_cadre": cadre, "08_scale_out": scale,
 }  # fmt: skip
 
 
 def draw(root: Path, out: Path) -> None:
-    """Write `NN.svg` for each chapter of the tree `root` to the folder `out`."""
+    """Write `figures/NN.svg` below `out` for each chapter of the tree `root`."""
     for name, make in CHAPTERS.items():
         page = root / "build" / "results" / "world" / f"{name}.json"
         with rc_context(SMALL):
@@ -142,7 +154,7 @@ def draw(root: Path, out: Path) -> None:
             make(fig.subplots(), read_json(page) if page.is_file() else {})
             fig.patch.set_alpha(0)
             svg = fig._repr_mimebundle_()["image/svg+xml"]
-        write_bytes(out / f"{name[:2]}.svg", svg.encode())
+        write_bytes(out / "figures" / f"{name[:2]}.svg", svg.encode())
 
 
 if __name__ == "__main__":

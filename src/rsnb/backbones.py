@@ -57,7 +57,7 @@ class Backbone:
         """Return float (B, 3, S, S) from uint8 (B, 3, S, S): mean 0, spread 1."""
         mean = torch.tensor(self.entry.mean, device=pixels.device).view(3, 1, 1)
         std = torch.tensor(self.entry.std, device=pixels.device).view(3, 1, 1)
-        scaled = (pixels.float() / 255 - mean) / std
+        scaled = torch.div(pixels, 255).sub_(mean).div_(std)  # in place: no new pages
         return scaled.contiguous(memory_format=torch.channels_last)
 
     def prepare(self, images: np.ndarray) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rsnb import ranks
 from rsnb.augment import SYMMETRIES, random_view, resize, turn_caption, turn_each
 from rsnb.backbones import Backbone
 from rsnb.errors import check_settings
@@ -115,16 +116,22 @@ class Batches:
     def embed(
         self, model: Any, normalise: Callable[[Tensor], Tensor],
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Return unit rows (N, d) of the images, whole, and (T, d) of the captions."""
+        """Return unit rows (N, d) of the images, whole, and (T, d) of the captions.
+
+        Of several ranks, each encodes its share.
+        """
         if self.small is None:
             parts = [resize(p, self.side) for p in self.pixels.split(256)]
             self.small = torch.cat(parts).contiguous(memory_format=torch.channels_last)
         kind = next(model.parameters()).device
-        whole = (normalise(p.to(kind)) for p in self.small.split(256))
+        some, said = (x[ranks.share(len(x))] for x in (self.small, self.ids[0]))
+        whole = (normalise(p.to(kind)) for p in some.split(256))
         images = map(model.encode_image, whole)
-        texts = (model.encode_text(p.to(kind)) for p in self.ids[0].split(512))
+        texts = (model.encode_text(p.to(kind)) for p in said.split(512))
         img, txt = (torch.cat([e.float() for e in part]) for part in (images, texts))
-        return F.normalize(img, dim=-1).cpu(), F.normalize(txt, dim=-1).cpu()
+        img, txt = F.normalize(img, dim=-1), F.normalize(txt, dim=-1)
+        img, txt = ranks.gather(img, len(self.small)), ranks.gather(txt, len(self.text))
+        return img.cpu(), txt.cpu()
 
     def epoch(
         self, epoch: int, start: int = 0, weight: np.ndarray | None = None

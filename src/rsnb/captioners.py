@@ -25,7 +25,7 @@ from rsnb.vlm import TransformersCaptioner
 
 __all__ = [
     "GIVE_UP", "PROMPTS", "Captioner", "EndpointCaptioner", "FileCaptioner", "Prompt",
-    "TransformersCaptioner", "describe",
+    "TransformersCaptioner", "describe", "run_of",
 ]  # fmt: skip
 
 GIVE_UP = 10  # failures in a row after which the captioner is at fault, not the images
@@ -73,6 +73,13 @@ class FileCaptioner:
         return [self._of.get(i, Record(i, (), "failed", "no record")) for i in ids]
 
 
+def run_of(captioner: Captioner, prompt: Prompt) -> Run:
+    """Return what a captioner's records are filed under."""
+    decoding = {**captioner.decoding, "max_new_tokens": prompt.max_new_tokens}
+    versions, who = getattr(captioner, "versions", {}), captioner
+    return Run(who.model, who.revision, prompt.digest, decoding, versions)
+
+
 def describe(
     pairs: Pairs, captioner: Captioner, prompt: Prompt, path: str | Path,
     *, batch: int = 32,
@@ -94,10 +101,7 @@ def describe(
     Raises:
         DataError: the file holds another run, or 10 failures in a row.
     """
-    decoding = {**captioner.decoding, "max_new_tokens": prompt.max_new_tokens}
-    versions = getattr(captioner, "versions", {})
-    digest, blind = prompt.digest, isinstance(captioner, FileCaptioner)
-    run = Run(captioner.model, captioner.revision, digest, decoding, versions)
+    run, blind = run_of(captioner, prompt), isinstance(captioner, FileCaptioner)
 
     def caption(some: Sequence[tuple[str, Any]]) -> list[Record]:
         names = [name for name, _ in some]

@@ -17,6 +17,7 @@ from rsnb.errors import DataError, FileCorruptError, ResourceError, RsnbError
 from rsnb.files import write_bytes
 from rsnb.parsing import from_public, strict_loads, variants_of
 from rsnb.records import Record, Run
+from rsnb.shards import Shards
 
 __all__ = ["CaptionFile", "export", "read"]
 
@@ -181,7 +182,8 @@ def read(path: str | Path, *, fill: bool = False) -> tuple[Run | None, list[Reco
     """Return run and records of our JSONL, or None and those of the public layout.
 
     Args:
-        path: `.jsonl` or `.json`; the content tells what it is.
+        path: `.jsonl` or `.json`; the content tells what it is. Or a folder of
+            `rsnb.scale.caption_shards`.
         fill: for captions made elsewhere, as in `rsnb.parsing.from_public`.
 
     Raises:
@@ -189,6 +191,8 @@ def read(path: str | Path, *, fill: bool = False) -> tuple[Run | None, list[Reco
         FileCorruptError: broken JSON, with its line.
     """
     path = Path(path)
+    if path.is_dir():
+        return _shards(path)
     if not path.is_file():
         raise DataError(f"{path} does not exist or is no file.")
     data = path.read_bytes()
@@ -203,6 +207,15 @@ def read(path: str | Path, *, fill: bool = False) -> tuple[Run | None, list[Reco
         return None, from_public(doc, fill=fill)
     except DataError as e:
         raise DataError(f"{path}: {e}") from e
+
+
+def _shards(folder: Path) -> tuple[Run, list[Record]]:
+    """Return run and records of a folder of lines in shards."""
+    parts = Shards(folder)
+    run = Run(**parts.identity["run"])
+    lines = (text for _, part in parts for text in part["line"])
+    every = enumerate(lines, 1)
+    return run, [_record(_parsed(folder, n, t.encode()), run.digest) for n, t in every]
 
 
 def export(path: str | Path, out: str | Path) -> Path:

@@ -102,9 +102,10 @@ def _dispatch(args: argparse.Namespace, rest: list[str]) -> int:
 
             smallcaptioners.run(args)
         case "assets":
-            from rsnb import assets
+            from rsnb import assets, ranks
 
-            return assets.main(rest)
+            with ranks.joined():  # alone, or one of those that torchrun started
+                return assets.main(rest)
     return 0
 
 

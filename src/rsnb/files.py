@@ -20,9 +20,10 @@ from safetensors.numpy import save as st_save
 
 from rsnb.errors import FileCorruptError
 
-__all__ = ["cache_dir", "cached_arrays", "fingerprint", "read_json", "read_verified",
-           "receipt_path", "sha256_bytes", "sha256_file", "tree_digest", "write_bytes",
-           "write_json", "write_with_receipt"]  # fmt: skip
+__all__ = ["cache_dir", "cached_arrays", "checked_receipt", "fingerprint", "read_json",
+           "read_verified", "receipt_path", "sha256_bytes", "sha256_file",
+           "tree_digest", "write_bytes", "write_json",
+           "write_with_receipt"]  # fmt: skip
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -112,6 +113,24 @@ def write_with_receipt(path: str | Path, data: bytes, /, **facts: Any) -> Path:
     own = {"sha256": sha256_bytes(data), "bytes": len(data)}
     write_json(receipt_path(path), {**own, **facts})
     return out
+
+
+def checked_receipt(
+    path: str | Path, digest: Callable[[Path], str] = sha256_file
+) -> dict[str, Any]:
+    """Return the receipt of a file or folder that need not fit in memory.
+
+    Raises:
+        FileCorruptError: either is missing, or `digest(path)` is not its `sha256`.
+    """
+    try:
+        facts = dict(read_json(receipt_path(path)))
+        right = facts["sha256"] == digest(Path(path))
+    except (KeyError, TypeError, ValueError, OSError) as e:
+        raise FileCorruptError(f"{path}: missing or damaged ({e}). Make it.") from e
+    if not right:
+        raise FileCorruptError(f"{path} does not match its receipt. Make it again.")
+    return facts
 
 
 def read_verified(path: str | Path, sha256: str | None = None) -> bytes:

@@ -66,7 +66,8 @@ def decode_image(data: bytes, what: str = "image") -> Image.Image:
                 fault = f"mode {image.mode} has more than 8 bits a sample. Scale it"
                 fault += " to 8 bits first; how is a choice that is yours"
             else:
-                return image.convert("RGB")
+                image.load()  # before the bytes go; a copy would double the time
+                return image if image.mode == "RGB" else image.convert("RGB")
     except Exception as e:  # Pillow's decoders raise many kinds on hostile bytes
         known = ", ".join(FORMATS)
         fault = f"cannot be decoded as {known} ({e}). Fetch it again"

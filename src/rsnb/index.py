@@ -1,7 +1,7 @@
-"""Search a gallery: `Searcher.search(query_emb, k)` over FAISS.
+"""Search a gallery: `Searcher.search(query_emb, k)`, exact or over FAISS.
 
-Inner product on unit vectors. Equal scores are ordered by row, ascending, also where
-they straddle the cut. Explained in notebook 00.
+Inner product on unit vectors. Equal scores are ordered by row, ascending.
+Explained in notebook 00.
 """
 
 from typing import Any
@@ -10,28 +10,26 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rsnb.errors import EmbeddingError, ParameterError
-from rsnb.vectors import check_embeddings, distinct_rows
+from rsnb.exact import Found, check_queries, check_unit, nearest
+from rsnb.vectors import distinct_rows
 
-__all__ = ["Searcher"]
-
-# Vectors fetched beyond k, so that most ties at the cut need no second look.
-_MARGIN = 8
-Found = tuple[np.ndarray, np.ndarray]  # rows, scores
+__all__ = ["Searcher", "by_score", "faiss_index", "tune"]
 
 
 class Searcher:
     """A gallery of unit vectors that answers top-k queries.
 
-    FAISS returns equal scores in an order of its own and pads with id -1; here equal
-    vectors are stored once, ties are resolved by row, and -1 never comes back.
+    Equal vectors are stored once, so that rounding cannot part them; exact search
+    orders equal scores by row also where they straddle the cut. Id -1, with which FAISS
+    pads, never comes back.
 
     >>> Searcher(np.eye(3, dtype=np.float32)).search(np.eye(3)[:1], 3)[0].tolist()
     [[0, 1, 2]]
 
     Args:
         emb: float (N, d), unit rows; kept as float32.
-        kind: `"Flat"` is exact; any other FAISS factory string, such as `"HNSW32"` or
-            `"IVF64,Flat"`, is approximate.
+        kind: `"Flat"` is exact, by `rsnb.exact`; any other FAISS factory string, such
+            as `"HNSW32"` or `"IVF64,Flat"`, is approximate.
         params: FAISS search parameters, such as `"nprobe=8"` or `"efSearch=64"`.
 
     Raises:
@@ -41,11 +39,15 @@ class Searcher:
 
     def __init__(self, emb: ArrayLike, kind: str = "Flat", *, params: str = "") -> None:
         """Build the index."""
-        vectors, of = distinct_rows(_unit(emb, "gallery", None))
-        self.kind = kind
+        self._vectors, of = distinct_rows(check_unit(emb, "gallery"))
+        self.kind, self._index = kind, None
         self._order = np.argsort(of, kind="stable")  # rows, grouped by vector
         self._size = np.bincount(of)
-        self._index: Any = _build(vectors, kind, params)
+        self._start = np.cumsum(self._size) - self._size
+        if kind != "Flat" or params:
+            self._index = faiss_index(self._vectors, kind)
+            self._index.add(self._vectors)
+            tune(self._index, params)
 
     def __len__(self) -> int:
         """Return the number of gallery rows."""
@@ -65,65 +67,69 @@ class Searcher:
             EmbeddingError: bad queries, wrong d, k out of range, or an approximate
                 index that found fewer than k.
         """
-        q = _unit(query_emb, "query", self._index.d)
-        if not 1 <= k <= len(self):
-            raise EmbeddingError(f"k must be 1 to {len(self)} (the gallery), got {k}.")
-        ids = np.empty((len(q), k), np.int64)
-        scores = np.empty((len(q), k), np.float32)
-        todo, want, most = np.arange(len(q)), k + _MARGIN, len(self._size)
-        while len(todo):
-            want = min(want, most)
-            s, at = self._index.search(q[todo], want)
-            # done: everything level with the k-th vector has been fetched
-            done = s[:, min(k, most) - 1] > s[:, -1]
-            done |= want == most
-            own = todo[done]
-            ids[own], scores[own] = self._ordered(s[done], at[done], k)
-            todo, want = todo[~done], want * 4
-        return ids, scores
-
-    def _ordered(self, s: np.ndarray, at: np.ndarray, k: int) -> Found:
-        """Replace vectors by their rows, order by (score, row) and cut at k."""
-        count = np.where(at < 0, 0, np.minimum(self._size[at], k))
-        found = count.sum(1)
-        if (found < k).any():
-            few = f"{self.kind} found fewer than k = {k} items"
-            raise EmbeddingError(f"{few}. Raise nprobe or efSearch, or take 'Flat'.")
-        c = count.ravel()
-        inner = np.arange(c.sum()) - np.repeat(np.cumsum(c) - c, c)
-        start = np.cumsum(self._size) - self._size
-        row = self._order[np.repeat(start[at].ravel(), c) + inner]
-        score = np.repeat(s.ravel(), c)
-        query = np.repeat(np.arange(len(s)), found)
-        best = np.lexsort((row, -score, query))
-        best = best[(np.cumsum(found) - found)[:, None] + np.arange(k)]
-        return row[best], score[best]
+        q = check_queries(query_emb, self._vectors.shape[1], k, len(self))
+        want = min(k, len(self._size))
+        if self._index is None:
+            at, s = nearest(q, [(0, self._vectors)], want)
+        else:
+            s, at = self._index.search(q, want)
+        # vectors become rows: those ahead of the k-th row have a vector among the k
+        count = np.where(at < 0, 0, np.minimum(self._size[at], k)).ravel()
+        inner = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+        row = self._order[np.repeat(self._start[at].ravel(), count) + inner]
+        query = np.repeat(np.repeat(np.arange(len(q)), want), count)
+        return by_score(query, row, np.repeat(s.ravel(), count), len(q), k)
 
 
-def _unit(emb: ArrayLike, name: str, dim: int | None) -> np.ndarray:
-    x = check_embeddings(emb, name, dim=dim).astype(np.float32, copy=False)
-    norm = np.sqrt(np.einsum("ij,ij->i", x, x))
-    bad = np.flatnonzero(np.abs(norm - 1) > 0.01)
-    if len(bad):
-        first = f"first row {bad[0]} with norm {norm[bad[0]]:.3f}"
-        what = f"{len(bad)} of {len(x)} rows are not unit vectors, {first}"
-        raise EmbeddingError(f"{name}: {what}. Divide each row by its norm.")
-    return np.ascontiguousarray(x)
+def by_score(
+    query: np.ndarray, row: np.ndarray, score: np.ndarray, n: int, k: int
+) -> Found:
+    """Return (n, k) rows and scores from triples, by score and row; -1 is no row.
+
+    Raises:
+        EmbeddingError: a query has fewer than k rows.
+    """
+    query, row, score = (x[row >= 0] for x in (query, row, score))
+    found = np.bincount(query, minlength=n)
+    if (found < k).any():
+        what = f"an approximate index found fewer than k = {k} items"
+        raise EmbeddingError(f"{what}. Raise nprobe or efSearch, or take 'Flat'.")
+    best = np.lexsort((row, -score, query))
+    best = best[(np.cumsum(found) - found)[:, None] + np.arange(k)]
+    return row[best], score[best]
 
 
-def _build(vectors: np.ndarray, kind: str, params: str) -> Any:
+def faiss_index(sample: np.ndarray, kind: str) -> Any:
+    """Return an empty FAISS index, trained on `sample` (n, d) where it needs to be.
+
+    Raises:
+        ParameterError: FAISS refuses `kind`, or to train it.
+    """
     import faiss
 
     try:
-        index = faiss.index_factory(vectors.shape[1], kind, faiss.METRIC_INNER_PRODUCT)
+        index = faiss.index_factory(sample.shape[1], kind, faiss.METRIC_INNER_PRODUCT)
         if not index.is_trained:
-            index.train(vectors)
-        index.add(vectors)
-        if params:
-            space: Any = faiss.ParameterSpace()  # its stub knows one overload only
-            space.set_index_parameters(index, params)
+            index.train(sample)
     except RuntimeError as e:
-        what = f"kind={kind!r}, params={params!r} over {len(vectors)} distinct vectors"
+        what = f"kind={kind!r} over {len(sample)} distinct vectors"
         why = str(e).splitlines()[-1]
         raise ParameterError(f"FAISS cannot build {what}: {why}") from e
     return index
+
+
+def tune(index: Any, params: str) -> None:
+    """Set FAISS search parameters, such as `"nprobe=8"`.
+
+    Raises:
+        ParameterError: FAISS refuses them.
+    """
+    import faiss
+
+    space: Any = faiss.ParameterSpace()  # its stub knows one overload only
+    try:
+        if params:
+            space.set_index_parameters(index, params)
+    except RuntimeError as e:
+        why = str(e).splitlines()[-1]
+        raise ParameterError(f"FAISS cannot build params={params!r}: {why}") from e

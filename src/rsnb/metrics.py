@@ -19,7 +19,7 @@ __all__ = ["KS", "Ceiling", "Recall", "caption_ceiling", "evaluate",
            "evaluate_embeddings", "similarity"]  # fmt: skip
 
 _STEP = 2**18  # scores compared at once: stays in the processor's cache
-_KEEP = 2**25  # scores in a tile, and kept between two passes (128 MB)
+_TILE = 2**20  # scores made at once (4 MB)
 
 # Scores (rows x all images), captions, and the row of each (equal captions share one).
 _Tile = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -48,7 +48,9 @@ def evaluate(sim: ArrayLike, gt: ArrayLike) -> Recall:
         want = "float (n_text, n_image)"
         raise MetricError(f"sim must be {want}, got {s.dtype} {s.shape}.")
     own = check_gt(gt, *s.shape)
-    bad = np.flatnonzero(~(np.isfinite(s.min(1)) & np.isfinite(s.max(1))))
+    with np.errstate(all="ignore"):
+        odd = np.flatnonzero(~np.isfinite(s @ np.ones(s.shape[1], s.dtype)))
+    bad = odd[~np.isfinite(s[odd]).all(1)]  # a sum can also overflow
     if len(bad):
         col = np.flatnonzero(~np.isfinite(s[bad[0]]))[0]
         where = f"{len(bad)} rows, first at row {bad[0]}, column {col}"
@@ -63,7 +65,7 @@ def evaluate_embeddings(
     """Return the recall of embeddings without building the full matrix.
 
     Scores are inner products. Equal embeddings are scored once, so they tie exactly.
-    Memory: one tile of up to 128 MB, or one row if that is more.
+    Memory: one tile of 4 MB, or of 32 captions if that is more.
 
     Args:
         txt_emb: float (n_text, d).
@@ -82,28 +84,26 @@ def evaluate_embeddings(
         raise MetricError(f"block must be at least 1, got {block}.")
     txt, t_of = distinct_rows(txt)
     img, i_of = distinct_rows(img)
-    step = max(1, min(block, _KEEP // len(i_of)))
+    # A caption's score with its image is made here, once for all copies of the pair,
+    # and put in its tile, since a product rounds a pair differently by position.
+    pair, copy = np.unique(t_of * len(img) + i_of[own], return_inverse=True)
+    text, image = np.divmod(pair, len(img))
+    score = np.empty(len(pair), np.result_type(txt, img))
+    for lo in range(0, len(pair), 512):
+        at = slice(lo, lo + 512)
+        score[at] = np.einsum("ij,ij->i", txt[text[at]], img[image[at]])
+    step = min(block, max(32, _TILE // len(i_of)))  # fewer rows make slow products
     order = np.argsort(t_of, kind="stable")
-    kept: dict[int, np.ndarray] = {}
 
     def tiles() -> Iterator[_Tile]:
         for start in range(0, len(txt), step):
-            lo, hi = np.searchsorted(t_of[order], [start, start + step])
-            rows = order[lo:hi]
-            s = kept.get(start)
-            if s is None:
-                s = product(txt[start : start + step], img)
-                s = s if len(img) == len(i_of) else s[:, i_of]
-                if len(txt) * len(i_of) <= _KEEP:
-                    kept[start] = s
-            yield s, rows, t_of[rows] - start
+            s = product(txt[start : start + step], img)
+            at = slice(*np.searchsorted(text, [start, start + step]))
+            s[text[at] - start, image[at]] = score[at]
+            rows = order[slice(*np.searchsorted(t_of[order], [start, start + step]))]
+            yield s if len(img) == len(i_of) else s[:, i_of], rows, t_of[rows] - start
 
-    # Pass 1: the score of each caption with its image. It is read from the very tile
-    # that pass 2 compares with, since other block shapes round differently.
-    pos = np.empty(len(own), np.result_type(txt, img))
-    for s, rows, at in tiles():
-        pos[rows] = s[at, own[rows]]
-    return _recall(tiles(), pos, own, len(i_of))
+    return _recall(tiles(), score[copy], own, len(i_of))
 
 
 def _recall(
@@ -114,18 +114,20 @@ def _recall(
     np.maximum.at(best, gt, pos)
     t_above, t_level = np.zeros((2, len(gt)), np.int64)
     i_above, i_level = np.zeros((2, n_image), np.int64)
-    step = max(1, _STEP // n_image)
+    step = min(max(1, _STEP // n_image), 255)  # a byte holds the count of a column
+    cuts = np.arange(0, n_image, 255)
     for s, rows, at in tiles:
         for lo in range(0, len(rows), step):
-            row, part = rows[lo : lo + step], s[at[lo : lo + step]]
-            t_above[row] = (part > pos[row, None]).sum(1)
-            t_level[row] = (part == pos[row, None]).sum(1)
-            i_above += (part > best).sum(0)
-            i_level += (part == best).sum(0)
+            row, of = rows[lo : lo + step], at[lo : lo + step]
+            apart = of[-1] - of[0] == len(of) - 1  # no row occurs twice: no copy
+            part = s[of[0] : of[-1] + 1] if apart else s[of]
+            p = pos[row, None]
+            for hit, n in ((part > p, t_above), (part == p, t_level)):
+                some = np.add.reduceat(hit.view(np.uint8), cuts, 1, np.uint8)
+                n[row] = some.sum(1)
+            for hit, n in ((part > best, i_above), (part == best, i_level)):
+                n += hit.view(np.uint8).sum(0, np.uint8)
     good = np.bincount(gt, pos == best[gt]).astype(np.int64)
-    if (t_level < 1).any() or (i_level < good).any():
-        what = "one block product gave two results, so ties cannot be counted"
-        raise MetricError(f"{what}. Use evaluate(similarity(txt_emb, img_emb), gt).")
     one = np.ones_like(gt)
     hits = p_hit(t_above, t_level, one), p_hit(i_above, i_level, good)
     ranks = _ranks(t_above, t_level, one), _ranks(i_above, i_level, good)

@@ -18,6 +18,7 @@ __all__ = ["load_pixels", "square"]
 
 # Above this, decoding into memory is the wrong tool; sharded files are the right one.
 MAX_BYTES = 3 << 30
+_SOME = 16  # images a thread takes at once
 
 
 def square(image: Image.Image, side: int) -> np.ndarray:
@@ -30,8 +31,10 @@ def square(image: Image.Image, side: int) -> np.ndarray:
     size = (max(side, round(w * scale)), max(side, round(h * scale)))
     if size != image.size:
         image = image.resize(size, Image.Resampling.BICUBIC)
-    left, top = (size[0] - side) // 2, (size[1] - side) // 2
-    return np.asarray(image.crop((left, top, left + side, top + side)))
+    if size != (side, side):
+        left, top = (size[0] - side) // 2, (size[1] - side) // 2
+        image = image.crop((left, top, left + side, top + side))
+    return np.asarray(image)
 
 
 def load_pixels(pairs: Pairs, side: int, *, cache: bool = True) -> np.ndarray:
@@ -62,12 +65,14 @@ def load_pixels(pairs: Pairs, side: int, *, cache: bool = True) -> np.ndarray:
             return {"pixels": many(pairs.rows, side)}
         out = np.empty((len(pairs), side, side, 3), np.uint8)
 
-        def one(i: int) -> None:
-            out[i] = square(pairs.image(i), side)
+        def some(start: int) -> None:
+            for i in range(start, min(start + _SOME, len(pairs))):
+                out[i] = square(pairs.image(i), side)
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            done = pool.map(one, range(len(pairs)))
-            list(tqdm(done, f"decode {pairs.name}", len(pairs), leave=False))
+            starts = range(0, len(pairs), _SOME)
+            done = pool.map(some, starts)
+            list(tqdm(done, f"decode {pairs.name}", len(starts), leave=False))
         return {"pixels": out}
 
     if not cache or not pairs.source.get("sha256"):

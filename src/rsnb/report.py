@@ -93,7 +93,8 @@ def receipt(name: str) -> dict[str, Any]:
     folder = shelf()
     path = folder / f"{name}.json"
     if not path.is_file():
-        have = ", ".join(sorted(p.stem for p in folder.glob("*.json"))) or "none"
+        found = (p.relative_to(folder) for p in folder.rglob("*.json"))
+        have = ", ".join(sorted(p.with_suffix("").as_posix() for p in found)) or "none"
         raise ParameterError(f"no receipt {name!r} in {folder}; there are: {have}.")
     return dict(read_json(path))
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rsnb import local
+from rsnb import local, ranks
 from rsnb.averaging import move_mean, rebuild
 from rsnb.backbones import Backbone
 from rsnb.batches import Batch, Batches, TrainConfig
@@ -45,6 +45,8 @@ def descend(
 ) -> float:  # fmt: skip
     """Make step `now` of `total` down the gradient of a loss, and return its value.
 
+    Of several ranks, each goes down the mean of their gradients.
+
     Raises:
         TrainingError: loss or gradient is not finite; names `where`; no weight changed.
     """
@@ -52,6 +54,7 @@ def descend(
         group["lr"] = lr_at(now, total, cfg)
     state.optim.zero_grad(set_to_none=True)
     loss.backward()
+    ranks.average(state.model)
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), clip)
     value = float(loss.detach())
     if not math.isfinite(value) or not math.isfinite(float(norm)):
@@ -73,7 +76,7 @@ class Run:
         method: Method,
     ) -> None:  # fmt: skip
         self.start, self.pairs, self.cfg, self.method = start, pairs, cfg, method
-        self.model: Any = rebuild(start)
+        self.model: Any = ranks.synced(rebuild(start), start.device)
         self.data = Batches(start, pairs, pixels, cfg)
         self.state = RunState(self.model, cfg)
         self.bf16 = cfg.bf16 and fast_bf16(start.device)
@@ -120,8 +123,11 @@ class Run:
             TrainingError: loss or gradient is not finite; no weight was changed.
         """
         device, scale = self.start.device, self.model.logit_scale.exp().clamp(max=100)
-        pixels = self.start.normalise(batch.images.to(device))
-        img, txt, *tokens = self.encode(pixels, batch.ids.to(device))
+        total = len(batch.rows)
+        own = ranks.share(total)
+        pixels = self.start.normalise(batch.images[own].to(device))
+        parts = self.encode(pixels, batch.ids[own].to(device))
+        img, txt, *tokens = (ranks.gather(part, total) for part in parts)
         trust = np.ones((3, len(img)), np.float32) if clean is None else clean
         loss = self.method(Step(
             img, txt, scale, batch.same.to(device),

@@ -20,19 +20,16 @@ from rsnb.errors import EmbeddingError, MetricError, ParameterError
 from rsnb.index import Searcher
 from rsnb.metrics import evaluate
 from rsnb.textspace import TextSpace, space
-from rsnb.vectors import as_array, check_embeddings, distinct_rows, product
+from rsnb.vectors import as_array, check_embeddings, distinct_rows, group_max, product
 
-__all__ = [
-    "AGGREGATES", "MISSING", "TAU", "Fusion", "TextGallery", "TextSpace", "fit_fusion",
-    "space",
-]  # fmt: skip
+__all__ = ["AGGREGATES", "MISSING", "TAU", "Fusion", "TextGallery", "TextSpace",
+           "fit_fusion", "space"]  # fmt: skip
 
 AGGREGATES = ("max", "mean", "lse")
 MISSING = -2.0  # score of an image without text: finite, and below every cosine
 TAU = 0.05
 GRID = tuple(i / 20 for i in range(21))
-
-_STEP = 2**24  # cosines held at once (64 MB)
+_STEP = 2**23  # cosines held at once (32 MB)
 
 
 class TextGallery:
@@ -98,14 +95,13 @@ class TextGallery:
             EmbeddingError: wrong shape or dtype, NaN, infinity or a zero row.
         """
         q, same = distinct_rows(self._queries(query_emb))
+        rows = np.arange(len(self._of))
+        rows = rows if images is None else rows[np.isin(self._image, images)]
         out = np.full((len(q), len(self)), MISSING, np.float32)
-        kept = ... if images is None else np.isin(self._image, images)
-        rows = np.arange(len(self._of))[kept]
-        image = np.unique(self._image[rows])
-        step = max(1, _STEP // max(len(rows), 1))
-        for i in range(0, len(q) if len(rows) else 0, step):
-            out[i : i + step, image] = self._pool(q[i : i + step], rows)
-        return out[same] if images is None else out[same][:, images]
+        if len(rows):
+            out[:, np.unique(self._image[rows])] = self._pool(q, rows)
+        out = out if len(q) == len(same) else out[same]
+        return out if images is None else out[:, images]
 
     def search(self, query_emb: ArrayLike, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the k best images of each query, from a FAISS index over the texts.
@@ -139,8 +135,7 @@ class TextGallery:
 
     def _queries(self, query_emb: ArrayLike) -> np.ndarray:
         more = int(self.aggregate == "mean")
-        dim = self._vectors.shape[1] - more
-        q = check_embeddings(query_emb, "query_emb", dim=dim)
+        q = check_embeddings(query_emb, "query_emb", dim=self._vectors.shape[1] - more)
         q = q / np.linalg.norm(q, axis=1, keepdims=True)
         return np.pad(q, ((0, 0), (0, more))).astype(np.float32, copy=False)
 
@@ -165,14 +160,20 @@ class TextGallery:
     def _pool(self, q: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Return (Q, images) scores from text rows, which are grouped by image."""
         used, of = np.unique(self._of[rows], return_inverse=True)
-        cos = product(q, self._vectors[used])[:, of]
+        vectors = self._vectors[used]
+        at = slice(None) if (np.diff(of) > 0).all() else of  # no copy of distinct texts
         start = np.flatnonzero(np.diff(self._image[rows], prepend=-1))
-        best = np.maximum.reduceat(cos, start, axis=1)
-        if self.aggregate != "lse":
-            return best
-        count = np.diff(start, append=len(rows))
-        share = np.exp((cos - np.repeat(best, count, axis=1)) / self.tau)
-        return best + self.tau * np.log(np.add.reduceat(share, start, axis=1) / count)
+        n = np.diff(start, append=len(rows))
+        out = np.empty((len(q), len(start)), np.float32)
+        step = max(1, _STEP // len(rows))
+        for i in range(0, len(q), step):
+            cos = product(vectors, q[i : i + step])[at]  # a row a text: quick to pool
+            best = group_max(cos, start)
+            if self.aggregate == "lse":
+                share = np.exp((cos - np.repeat(best, n, axis=0)) / self.tau)
+                best += self.tau * np.log(np.add.reduceat(share, start) / n[:, None])
+            out[i : i + step] = best.T
+        return out
 
 
 @dataclass(frozen=True)
@@ -233,8 +234,7 @@ def fit_fusion(
     if not len(weights) or not all(0 <= w <= 1 for w in weights):
         raise ParameterError(f"weights must lie between 0 and 1, got {weights}.")
     spread = _spread(as_array(a)), _spread(as_array(b))
-    tried = [float(w) for w in weights]
-    grid = tuple((w, evaluate(Fusion(w, *spread)(a, b), gt).mR) for w in tried)
+    grid = tuple((float(w), evaluate(Fusion(w, *spread)(a, b), gt).mR) for w in weights)
     best = [w for w, mR in grid if mR == max(m for _, m in grid)]
     return Fusion(best[len(best) // 2], *spread, grid)
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from rsnb import ranks
 from rsnb.averaging import with_weights
 from rsnb.backbones import Backbone
 from rsnb.batches import TrainConfig
@@ -70,6 +71,9 @@ def fit(
 ) -> FitResult:  # fmt: skip
     """Train a copy of `start` and keep the best validation weights.
 
+    Under `torchrun`, in `rsnb.ranks.joined`, the processes share the work of each step
+    and the result is that of one process; rank 0 writes `folder`, which all must see.
+
     Args:
         start: architecture and first weights.
         pairs: training images and captions.
@@ -84,6 +88,7 @@ def fit(
 
     Raises:
         ParameterError: the folder holds a run with other settings or data.
+        BackboneError: a ResNet in several processes without GPUs.
         TrainingError: loss or gradient is not finite; names the batch.
     """
     method = method or InfoNCE()
@@ -102,9 +107,10 @@ def fit(
     if path and (saved := state.resume(path, identity)):
         epoch, step, log = saved["epoch"], saved["step"], saved["log"]
         losses, seconds = saved["losses"], saved["seconds"]
+    ranks.agree(start.device, identity, epoch, step, max_steps)
 
     def save(epoch: int, step: int) -> None:
-        if path and folder:
+        if path and folder and ranks.rank() == 0:
             spent = seconds + time.monotonic() - began
             state.save(
                 path, identity=identity, epoch=epoch, step=step, log=log,

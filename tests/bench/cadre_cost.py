@@ -153,7 +153,7 @@ def main() -> None:
         )
     command = "python " + " ".join(["tests/bench/cadre_cost.py", *sys.argv[1:]])
     if args.write:
-        print(report.record("bench-cadre", out, command=command))
+        print(report.record("bench/cadre", out, command=command))
 
 
 if __name__ == "__main__":

@@ -447,7 +447,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     show(args.what, figures)
     if args.write:
-        name = "bench-captioner" + "-gpu" * (args.what == "gpu")
+        name = "bench/captioner" + "-gpu" * (args.what == "gpu")
         command = f"{SCRIPT} --what {args.what} --write"
         print(report.record(name, figures, command=command, inputs=inputs, seeds=[0]))
 

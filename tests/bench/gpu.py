@@ -5,7 +5,7 @@
 Needs torch, open_clip and this package's source, no data and no weights. Everything is
 held against two ceilings that the same run measures on the same card: a large bf16
 matrix product, and a large copy. Times are medians of device events after a warm-up;
-inputs are random. `--write` keeps `book/results/bench-gpu.json`; `--quick` runs tiny
+inputs are random. `--write` keeps `book/results/bench/gpu.json`; `--quick` runs tiny
 sizes on any device, as the tests do.
 """
 
@@ -358,7 +358,7 @@ def main() -> None:
     figures["seconds"] = round(time.time() - start, 1)
     if args.write:
         command = "python tests/bench/gpu.py --write"
-        print(report.record("bench-gpu", figures, command=command, seeds=[0]))
+        print(report.record("bench/gpu", figures, command=command, seeds=[0]))
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ def main() -> None:
     print(f"{figures['speedup']:.1f} x quicker than {rival}, within {error:.1e}")
     if args.write:
         command = " ".join(["python tests/bench/local_similarity.py", *same, "--write"])
-        report.record("bench-local-similarity", figures, command=command, seeds=[0])
+        report.record("bench/local-similarity", figures, command=command, seeds=[0])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Training throughput of `rsnb.train.fit` against open_clip's own loop.
 
-Run by `make bench`; `--write` keeps `book/results/bench-train.json`. Their side is the
+Run by `make bench`; `--write` keeps `book/results/bench/train.json`. Their side is the
 released `open_clip_train.train.train_one_epoch`, with their `ClipLoss`, schedule and
 optimiser groups, on the same weights, images, batch size, gradient clip, threads and
 precision. Their data module needs packages that the lock does not hold, so its
@@ -238,9 +238,9 @@ def main() -> None:
     if not args.write:
         return
     path = report.record(
-        "bench-train",
+        "bench/train",
         {"threads": args.threads, "rounds": args.rounds, **found},
-        command="make bench",
+        command="python tests/bench/train_throughput.py --write",
         inputs={name: backbones.load(name).digest for name in BACKBONES},
         seeds=[0],
     )
