@@ -229,7 +229,7 @@ print(f"{shared:.2f} of the {k} best by the exact local similarity")
 # that never saw the loss. The measurement is the receipt `bench/local-index`
 # (`python tests/bench/local_index.py`): three ViTs trained with RRSITR's published
 # loss, codes learned on training items, their length and quantiser chosen on
-# validation, the test split scored once for each.
+# validation. The test split was scored with two codes of each.
 
 # %%
 local = report.receipt("bench/local-index")["figures"]
@@ -238,7 +238,7 @@ for rows in zip(*local["validation"].values(), strict=True):
     ratio = [100 * r["ratio"] for r in rows]
     band = np.mean(ratio), min(ratio), max(ratio)
     curve.get(rows[0]["kind"], {})[rows[0]["bytes"]] = band
-plots.bands(curve, "bytes an image", "mR, % of the exact score's", log="x")
+plots.bands(curve, "bytes an image", "mR, % of the exact score's")
 
 # %% [markdown]
 # *Figure 1. What is left of the retrieval by local similarity alone, by bytes an

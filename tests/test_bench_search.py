@@ -26,7 +26,7 @@ def test_quick(bench, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(sys, "argv", order)
     bench.main()
     said = capsys.readouterr().out
-    for engine in ("exact", "streamed", "HNSW32", "IVF256,Flat", "IVF256,PQ32"):
+    for engine in ("exact", "streamed", "HNSW32", "IVF256,Flat", "IVF256,PQ16x4"):
         assert f"4,000 {engine} " in said
     assert not (tmp_path / "f").exists()
 

@@ -133,7 +133,7 @@ def scale(ax: Any, page: Page) -> None:
         y = [100 * sum(s["ratio"] for s in r) / len(r) for r in rows]
         x = [r[0]["bytes"] for r in rows]
         ax.plot(x, y, marker="os"[k], color=PALETTE[k], label=kind)
-    ax.set(xlabel="bytes an image", ylabel="mR kept (%)", xscale="log")
+    ax.set(xlabel="bytes an image", ylabel="mR kept (%)")
     ax.legend(loc="lower right")
 
 

@@ -102,17 +102,16 @@ def curves(
 
 
 def bands(
-    lines: Mapping[str, Mapping[float, Sequence[float]]], xlabel: str, ylabel: str,
-    log: str = "",
-) -> Figure:  # fmt: skip
-    """Return label → x → (mean, low, high) as lines over bands; `log`: log axes."""
+    lines: Mapping[str, Mapping[float, Sequence[float]]], xlabel: str, ylabel: str
+) -> Figure:
+    """Return label → x → (mean, low, high) as lines, each over its band."""
     with _figure(FULL) as (fig, ((ax,),)):
         for k, (label, colour) in enumerate(_colours(lines).items()):
             x, points = sorted(lines[label]), lines[label]
             mean, low, high = zip(*(points[v] for v in x), strict=True)
             ax.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
             ax.plot(x, mean, color=colour, marker=_MARKS[k % 6], label=label)
-        ax.set(xlabel=xlabel, ylabel=ylabel, **{f"{c}scale": "log" for c in log})
+        ax.set(xlabel=xlabel, ylabel=ylabel)
         fig.legend(loc="outside right upper")
     return fig
 
@@ -167,7 +166,8 @@ def strip(
     Images are PIL's or uint8 (S, S, 3) arrays. Titles are drawn as they are, never as
     mathematics; a True mark frames its image in green with a tick, as a right answer.
 
-    Raises ParameterError: no images, or another number of titles or marks.
+    Raises:
+        ParameterError: no images, or another number of titles or marks.
     """
     if not len(images) or any(len(v) not in (0, len(images)) for v in (titles, marks)):
         given = f"{len(images)} images, {len(titles)} titles, {len(marks)} marks"

@@ -123,8 +123,10 @@ def synced(model: nn.Module, device: torch.device) -> nn.Module:
 def joined(minutes: float = 10) -> Iterator[None]:
     """Join the other processes of `torchrun`, if it started this one.
 
-        torchrun --nproc-per-node 2 -m rsnb assets world-vit
-        with ranks.joined():  # in a script of your own, started likewise
+    Start `torchrun --nproc-per-node 2 -m rsnb assets world-vit`, or a script of your
+    own that trains inside::
+
+        with ranks.joined():
             fit(..., folder=shared)
 
     GPUs: one a process, as `device="cuda"`. With `--max-restarts N` a lost process

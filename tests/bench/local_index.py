@@ -347,7 +347,7 @@ def measure(
     seeds: list[int], rounds: int, quick: bool = False, device: str = "cpu"
 ) -> dict[str, Any]:
     """Return all figures; validation of every seed comes before any test."""
-    few, texts = (48, 64) if quick else (2000, 2000)
+    few, texts = (80, 120) if quick else (2000, 2000)
     ranks = [r for r in RANKS if r < few - 1]
     kinds = KINDS
     models = [
