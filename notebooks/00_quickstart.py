@@ -132,8 +132,8 @@ print(f"images {img_emb.shape}, captions {txt_emb.shape}")
 # ## A query and its results
 #
 # Searching is encoding one sentence and taking the largest inner products.
-# {py:class}`rsnb.index.Searcher` does that over a FAISS index
-# {cite}`douze2024faiss`, with a fixed rule for equal scores.
+# {py:class}`rsnb.index.Searcher` does that exactly, or through a FAISS index
+# {cite}`douze2024faiss` if asked, with a fixed rule for equal scores.
 
 # %%
 searcher = Searcher(img_emb)

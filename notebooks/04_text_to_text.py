@@ -152,7 +152,7 @@ for field, words in found["words"].items():
 # $$s = \tau \log \Big( \frac{1}{n} \sum_{j=1}^{n} e^{c_j / \tau} \Big),$$
 #
 # where a small $\tau$ is close to the largest and a large one to the mean
-# ({py:class}`rsnb.t2t.TextGallery`). A FAISS index {cite}`douze2024faiss` over all
+# ({py:class}`rsnb.t2t.TextGallery`). An exact index over all
 # texts answers queries, grouped by image. How texts are used is chosen on
 # validation, out of {glue:text}`ways` ways:
 

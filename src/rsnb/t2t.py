@@ -104,7 +104,7 @@ class TextGallery:
         return out if images is None else out[:, images]
 
     def search(self, query_emb: ArrayLike, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the k best images of each query, from a FAISS index over the texts.
+        """Return the k best images of each query, from an exact index over the texts.
 
         Order and scores are those of `scores` (to 1e-6), equal scores by row.
 
