@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["promises"]
 REPO = Path(__file__).resolve().parents[1]
 LOCAL = {"127.0.0.1", "::1", "localhost"}
 

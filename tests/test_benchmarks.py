@@ -13,7 +13,7 @@ from rsnb.files import read_json
 
 REPO = Path(__file__).resolve().parents[1]
 PAGE = (REPO / "book" / "benchmarks.md").read_text("utf-8")
-SCRIPT = runpy.run_path(str(REPO / "book" / "figures" / "benchmarks.py"))
+SCRIPT = runpy.run_path(str(REPO / "book" / "figures" / "measured.py"))
 RECEIPTS = sorted((REPO / "book" / "results" / "bench").glob("*.json"))
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save as st_save
 
-from rsnb import files
-from rsnb.errors import FileCorruptError
+from rsnb import cache, files
+from rsnb.errors import FileCorruptError, ResourceError
 
 
 def test_write_then_read(tmp_path):
@@ -54,7 +54,7 @@ def test_failed_write_leaves_old_content_and_no_litter(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(ResourceError, match="disk full"):
         files.write_bytes(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
@@ -106,13 +106,13 @@ def test_cache_returns_stored_arrays_and_remakes_corrupt_ones(tmp_path, monkeypa
         return {"x": np.arange(4.0)}
 
     for _ in range(2):
-        got = files.cached_arrays("kind", {"a": 1}, make)
+        got = cache.cached_arrays("kind", {"a": 1}, make)
         np.testing.assert_array_equal(got["x"], np.arange(4.0))
     assert len(calls) == 1
     entry = next((tmp_path / "kind").glob("*.safetensors"))
     entry.write_bytes(st_save({"x": np.zeros(4)}))  # valid file, other content
     with pytest.warns(UserWarning, match="moved to"):
-        got = files.cached_arrays("kind", {"a": 1}, make)
+        got = cache.cached_arrays("kind", {"a": 1}, make)
     np.testing.assert_array_equal(got["x"], np.arange(4.0))
     assert len(calls) == 2
     assert list((tmp_path / "kind").glob("*.corrupt"))

@@ -17,7 +17,7 @@ PACKAGE = Path(rsnb.__file__).parent
 # Lowest first. A module imports from floors below its own, or from its own floor as
 # long as no cycle arises; imports inside functions count. A new module needs a place.
 FLOORS = [
-    "errors files ranks shards",
+    "errors files cache ranks shards",
     "pairs words registry",
     "images stores layouts readers hub world",
     "data noise noisefiles",

@@ -172,11 +172,11 @@ def test_damaged_index_and_other_shards_are_refused(made, tmp_path, queries):
     build_index(made, path, "IVF8,Flat")  # made anew
     assert len(DiskSearcher(path)) == N
     path.with_name("i.faiss.json").unlink()
-    with pytest.raises(FileCorruptError, match="missing or damaged"):
+    with pytest.raises(FileCorruptError, match="no receipt"):
         DiskSearcher(path)
     with pytest.raises(ParameterError, match="FAISS cannot build"):
         build_index(made, tmp_path / "j.faiss", "Nonsense9")
-    assert not list(tmp_path.glob(".*draft"))
+    assert not list(tmp_path.glob(".draft*"))
 
 
 def test_damaged_table_is_refused(made, tmp_path):
@@ -186,7 +186,7 @@ def test_damaged_table_is_refused(made, tmp_path):
     data.write_bytes(data.read_bytes()[:-1] + b"\1")
     with pytest.raises(FileCorruptError, match="does not match its receipt"):
         LanceSearcher(table)
-    with pytest.raises(FileCorruptError, match="missing or damaged"):
+    with pytest.raises(FileCorruptError, match="no receipt"):
         LanceSearcher(tmp_path / "none")
 
 

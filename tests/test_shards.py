@@ -67,7 +67,7 @@ def killed(i):
 shards.write({str(tmp_path)!r}, 3, killed, IDENTITY)
 """
     assert subprocess.run([sys.executable, "-c", code]).returncode == -9
-    with pytest.raises(FileCorruptError, match=r"manifest\.json does not exist"):
+    with pytest.raises(FileCorruptError, match=r"manifest\.json cannot be read: No such file"):
         shards.Shards(tmp_path)
     made = []
     shards.write(tmp_path, 3, lambda i: made.append(i) or make(i), IDENTITY)

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
+from rsnb import stats
 from rsnb.errors import MetricError, ParameterError
 from rsnb.metrics import Recall, evaluate
 from rsnb.stats import bootstrap_ci, holm, paired_permutation
+
+pytestmark = pytest.mark.promise("statistics")
 
 
 def fake(p: np.ndarray, rng: np.random.Generator, captions: int = 5) -> Recall:
@@ -28,30 +31,109 @@ def rates(n: int, rng: np.random.Generator) -> np.ndarray:
     return np.sort(rng.beta(1.2, 1.2, (n, 3)), axis=1)
 
 
-def test_interval_covers_93_to_97_percent():
+def check_coverage(figure, metric="mR", shift=None, captions=5):
+    """An interval holds the truth in 93 to 97 % of 1,000 simulated sets.
+
+    With `shift`, the interval is that of a difference, of that many points.
+    """
     rng = np.random.default_rng(0)
-    truth = 100 * np.sort(rng.beta(1.2, 1.2, (400_000, 3)), axis=1).mean()
+    far = np.sort(rng.beta(1.2, 1.2, (400_000, 3)), axis=1)
+    at = {"mR": slice(None), "i2t_r1": 0, "t2i_r10": 2}[metric]
+    truth = 100 * far[:, at].mean() if shift is None else shift
     hits = 0
     for trial in range(1000):
-        ci = bootstrap_ci(fake(rates(120, rng), rng), n=800, seed=trial)
+        p = rates(120, rng) * (1 if shift is None else 0.9)
+        more = None if shift is None else fake(p, rng, captions)
+        a = fake(p + (shift or 0) / 100, rng, captions)
+        ci = bootstrap_ci(a, more, metric=metric, n=800, seed=trial)
         hits += ci.low <= truth <= ci.high
-    print(f"coverage {hits / 10:.1f} %")
+    what = metric if shift is None else f"a difference of {shift} points"
+    figure(f"95 % intervals of {what} that hold the truth", int(hits), of=1000)
     assert 930 <= hits <= 970
 
 
-def test_type_one_error_stays_under_6_percent():
+def check_type_one(figure, apart=0.0):
+    """Two models that are equally good are told apart in at most 6 % of 1,000 sets.
+
+    With `apart`, one or the other is better on each image, by a fair coin.
+    """
     rng = np.random.default_rng(1)
     wrong = 0
     for trial in range(1000):
-        p = rates(80, rng)
-        wrong += (
-            paired_permutation(fake(p, rng), fake(p, rng), n=999, seed=trial) <= 0.05
-        )
-    print(f"type-I error {wrong / 10:.1f} %")
+        p = rates(80, rng) * (1 - apart) + apart / 2
+        e = apart / 2 * rng.choice([-1, 1], (80, 1))
+        a, b = fake(p + e, rng), fake(p - e, rng)
+        wrong += paired_permutation(a, b, n=999, seed=trial) <= 0.05
+    what = "equal models" + (" that differ by image" if apart else "")
+    figure(f"{what} called different at 5 %", int(wrong), of=1000)
     assert 25 <= wrong <= 60
 
 
-def test_a_known_effect_is_found():
+def check_families(figure):
+    """Of 1,000 tables of five models like the first, 6 % at most claim anything."""
+    rng = np.random.default_rng(11)
+    wrong = 0
+    for trial in range(1000):
+        p = rates(60, rng)
+        first = fake(p, rng)
+        each = [paired_permutation(first, fake(p, rng), n=399, seed=trial)
+                for _ in range(5)]  # fmt: skip
+        wrong += min(stats.holm(each)) <= 0.05
+    figure("tables of 5 equal models with a claim after Holm", int(wrong), of=1000)
+    assert wrong <= 60
+
+
+def by_caption(recall, metric):
+    """Return what `stats._clusters` does, as if captions were independent."""
+    gt, n = recall.gt, len(recall.gt)
+    hits = recall.t2i_hits, recall.i2t_hits[gt]
+    alone = Recall(np.arange(n), *hits, *hits)  # an image of its own for each
+    x = CLUSTERS(recall, metric)[0]
+    return x[gt], CLUSTERS(alone, metric)[1], np.ones(n)
+
+
+CLUSTERS = stats._clusters
+
+
+def test_interval_covers_93_to_97_percent(figure):
+    check_coverage(figure)
+
+
+@pytest.mark.parametrize("metric", ["i2t_r1", "t2i_r10"])
+def test_interval_of_one_recall_covers(figure, metric):
+    check_coverage(figure, metric)
+
+
+@pytest.mark.parametrize("shift", [0, 5])
+def test_interval_of_a_difference_covers(figure, shift):
+    check_coverage(figure, shift=shift)
+
+
+@pytest.mark.parametrize("apart", [0.0, 0.6])
+def test_type_one_error_stays_under_6_percent(figure, apart):
+    check_type_one(figure, apart)
+
+
+def test_families_stay_under_6_percent(figure):
+    check_families(figure)
+
+
+@pytest.mark.promise("statistics", off=True)
+@pytest.mark.parametrize("check", [check_coverage, check_type_one])
+def test_without_clusters_the_rates_are_off(monkeypatch, check):
+    monkeypatch.setattr(stats, "_clusters", by_caption)
+    with pytest.raises(AssertionError):
+        check(lambda *a, **k: None)
+
+
+@pytest.mark.promise("statistics", off=True)
+def test_without_holm_tables_claim_too_much(monkeypatch):
+    monkeypatch.setattr(stats, "holm", list)
+    with pytest.raises(AssertionError):
+        check_families(lambda *a, **k: None)
+
+
+def test_a_known_effect_is_found(figure):
     rng = np.random.default_rng(2)
     found = 0
     for trial in range(60):
@@ -63,7 +145,7 @@ def test_a_known_effect_is_found():
         found += value <= 0.05
         agree = (ci.low > 0 or ci.high < 0) == (value <= 0.05)
         assert agree or 0.02 < value < 0.1  # the two may part at the border only
-    print(f"power for 5 points at 450 images: {found / 0.6:.0f} %")
+    figure("effects of 5 points found with 450 images", int(found), of=60)
     assert found >= 54
 
 

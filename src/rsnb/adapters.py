@@ -16,8 +16,8 @@ import torch
 from rsnb.errors import BackboneError
 from rsnb.files import (
     fingerprint,
-    read_json,
     read_verified,
+    read_with_receipt,
     receipt_path,
     sha256_file,
     tree_digest,
@@ -90,14 +90,13 @@ def merged(captioner: Any, folder: Path) -> Any:
 
     Raises:
         FileCorruptError: a file differs from the receipt, or is missing.
-        BackboneError: the adapter is of another base.
+        BackboneError: the adapter is of another base, or no adapter.
     """
     from peft import PeftConfig, PeftModel
     from transformers import AutoProcessor
 
-    read_verified(folder / WEIGHTS)
-    files = read_json(receipt_path(folder / WEIGHTS))["files"]
-    for name, sha256 in files.items():
+    facts = read_with_receipt(folder / WEIGHTS)[1]
+    for name, sha256 in facts["files"].items():
         read_verified(folder / name, sha256)
     config, net = PeftConfig.from_pretrained(str(folder)), captioner.net
     if config.revision != captioner.revision:
@@ -105,10 +104,14 @@ def merged(captioner: Any, folder: Path) -> Any:
         mine = f"{captioner.model} at {captioner.revision}"
         raise BackboneError(f"{what}, not {mine}. Load it with the base that it names.")
     processor = captioner.processor
-    if "tokenizer.json" in files:
+    if "tokenizer.json" in facts["files"]:
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
     grow(net, processor.tokenizer)
-    net = PeftModel.from_pretrained(net, folder, config=config).merge_and_unload()
+    try:
+        net = PeftModel.from_pretrained(net, folder, config=config).merge_and_unload()
+    except Exception as e:  # of peft, torch or safetensors
+        what = f"{folder} is no adapter of {captioner.model} ({type(e).__name__}: {e})"
+        raise BackboneError(f"{what}. Train it again.") from e
     both = fingerprint(captioner.revision, tree_digest(folder))
     kind = type(captioner)
     return kind(captioner.model, both, net.eval(), processor, captioner.batch)

@@ -14,12 +14,13 @@ import numpy as np
 
 from rsnb import adapters, backbones, probes, recipes, smallcaptioners, witnesses
 from rsnb.backbones import Backbone
+from rsnb.cache import cache_dir
 from rsnb.cadre.qgd import Probe
 from rsnb.data import load as load_data
 from rsnb.data import paraphrases
 from rsnb.embed import embed
 from rsnb.errors import BackboneError
-from rsnb.files import cache_dir, fingerprint, read_json, receipt_path
+from rsnb.files import checked_receipt, fingerprint
 from rsnb.metrics import caption_ceiling, evaluate_embeddings
 from rsnb.pairs import join
 from rsnb.pixels import load_pixels
@@ -113,7 +114,7 @@ def measure(name: str, seeds: list[int], device: str = "cpu") -> dict[str, Any]:
     runs, recipe = [], recipes.get(name)
     for seed in seeds:
         model = backbone(name, seed, device)
-        receipt = read_json(receipt_path(_path(name, seed)))
+        receipt = checked_receipt(_path(name, seed))
         runs.append({
             "seed": seed, **score(model, recipe.data, turns=recipe.turns),
             "train_seconds": receipt["seconds"], "best_epoch": receipt["best_epoch"],

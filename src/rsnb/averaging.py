@@ -28,7 +28,7 @@ def rebuild(start: Backbone, weights: Weights | None = None) -> nn.Module:
 
 def with_weights(start: Backbone, weights: Weights) -> Backbone:
     """Return a backbone like `start`, with other weights."""
-    digest = fingerprint(*(v.cpu().numpy() for v in weights.values()))
+    digest = fingerprint(*(v.cpu().numpy() for _, v in sorted(weights.items())))
     return wrap(start.name, rebuild(start, weights), start.entry, digest)
 
 

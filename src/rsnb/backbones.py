@@ -19,7 +19,7 @@ from open_clip.transformer import QuickGELU
 from safetensors.torch import save as st_save
 from torch import Tensor, nn
 
-from rsnb import files
+from rsnb import cache, files
 from rsnb.checkpoints import check_probe, locate, probe, read_weights
 from rsnb.errors import BackboneError
 from rsnb.registry import REGISTRY, Entry
@@ -126,9 +126,8 @@ def wrap(name: str, model: nn.Module, entry: Entry, digest: str) -> Backbone:
     return Backbone(name, model.eval(), entry, tokenize, side, digest)
 
 
-def _own(path: Path) -> Entry:
+def _own(path: Path, facts: dict[str, Any]) -> Entry:
     """Return the entry that `save` put in the receipt beside one of our files."""
-    facts = files.read_json(files.receipt_path(path))
     entry = dict(facts["entry"], weights=str(path), sha256=facts["sha256"])
     for key in ("mean", "std", "probe"):
         entry[key] = tuple(entry[key])
@@ -143,12 +142,12 @@ def resolve(name: str, config: str | None, activation: str | None) -> Entry:
     """
     if name in REGISTRY:
         return REGISTRY[name]
-    places = Path(__file__).parent / "weights", files.cache_dir() / "backbones"
+    places = Path(__file__).parent / "weights", cache.cache_dir() / "backbones"
     for path in (*(d / f"{name}.safetensors" for d in places), Path(name)):
         if path.is_file() and path.suffix == ".safetensors":
-            receipt = files.receipt_path(path)
-            if receipt.is_file() and "entry" in files.read_json(receipt):
-                return _own(path)
+            known = files.receipt_path(path).is_file()
+            if known and "entry" in (facts := files.checked_receipt(path)):
+                return _own(path, facts)
     if not Path(name).is_file():
         ours = sorted(p.stem for d in places for p in d.glob("*.safetensors"))
         names = ", ".join([*REGISTRY, *ours])

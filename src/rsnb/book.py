@@ -65,7 +65,7 @@ def stage(root: Path) -> Path:
     keep_out = shutil.ignore_patterns("results")
     shutil.copytree(root / "book", site / "book", ignore=keep_out)
     shutil.copy2(root / "_config.yml", site)
-    for name in ("landing", "benchmarks"):  # what receipts fill in
+    for name in ("landing", "measured"):  # what receipts fill in
         if (script := root / "book" / "figures" / f"{name}.py").is_file():
             runpy.run_path(str(script))["draw"](root, site / "book")
     (site / "notebooks").mkdir()
@@ -159,7 +159,7 @@ def check_html(html: Path, root: Path) -> Iterator[str]:
         for tag in soup.find_all(class_=re.compile("^(pasted-)|problematic")):
             if not tag.get_text(strip=True) and not tag.find(["img", "table", "svg"]):
                 yield f"{page}: empty glue"
-        for tag in soup.find_all(["code", "pre", "script", "style"]):
+        for tag in soup.select("code, pre, script, style, .cell_output"):
             tag.decompose()
         for line in soup.get_text("\n").splitlines():
             if "Pending glue" in line or RAW_DIRECTIVE.search(line):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rsnb.errors import DataError, FileCorruptError, ResourceError, RsnbError
-from rsnb.files import write_bytes
+from rsnb.files import fingerprint, write_bytes
 from rsnb.parsing import from_public, strict_loads, variants_of
 from rsnb.records import Record, Run
 from rsnb.shards import Shards
@@ -51,8 +51,11 @@ class CaptionFile:
         self.path, self.run = Path(path), run
         self._records: list[Record] = []
         self._end = 0
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self.path.open("a+b", buffering=0)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("a+b", buffering=0)
+        except OSError as e:
+            raise ResourceError(f"{path} cannot be written: {e}.") from e
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._resume()
@@ -94,7 +97,8 @@ class CaptionFile:
         if record.image in self.done:
             raise DataError(f"{self.path} has a record of {record.image} already.")
         made = {k: getattr(self.run, k) for k in ("model", "revision", "prompt")}
-        self._write(_line({**asdict(record), **made, "run": self.run.digest}))
+        row = {**asdict(record), **made, "run": self.run.digest}
+        self._write(_line({**row, "sum": _sum(row)}))
         self._records.append(record)
         self.done.add(record.image)
 
@@ -132,6 +136,11 @@ def _line(value: dict[str, Any]) -> bytes:
     return (json.dumps(value, allow_nan=False, default=str) + "\n").encode()
 
 
+def _sum(row: dict[str, Any]) -> str:
+    """Return what tells a changed record: JSON alone shows few flipped bits."""
+    return fingerprint(row)[:16]
+
+
 def _parsed(path: Path, n: int, line: bytes) -> Any:
     try:
         return strict_loads(line.decode("utf-8-sig"))
@@ -164,7 +173,7 @@ def _scan(path: Path, data: bytes) -> tuple[Run, list[Record], int]:
             if n == len(lines) > 1:
                 break  # cut off while it was written
             raise
-        except (KeyError, TypeError, RsnbError) as e:
+        except (KeyError, TypeError, RecursionError, RsnbError) as e:
             raise _damaged(path, n, repr(e)) from e
         end += len(line)
     return run, list(records.values()), end
@@ -173,9 +182,13 @@ def _scan(path: Path, data: bytes) -> tuple[Run, list[Record], int]:
 def _record(row: dict[str, Any], digest: str) -> Record:
     if row["run"] != digest:
         raise DataError("a record of another run")
+    total = row.pop("sum", None)  # older files have none
     variants = variants_of(row["variants"]) if row["variants"] else []
     texts = (str(row[k]) for k in ("status", "reason", "raw"))
-    return Record(str(row["image"]), tuple(variants), *texts)
+    record = Record(str(row["image"]), tuple(variants), *texts)
+    if total not in (None, _sum(row)):
+        raise DataError("changed since it was written")
+    return record
 
 
 def read(path: str | Path, *, fill: bool = False) -> tuple[Run | None, list[Record]]:
@@ -188,7 +201,7 @@ def read(path: str | Path, *, fill: bool = False) -> tuple[Run | None, list[Reco
 
     Raises:
         DataError: no such file, or an entry without image.
-        FileCorruptError: broken JSON, with its line.
+        FileCorruptError: empty, broken or changed, with its line.
     """
     path = Path(path)
     if path.is_dir():
@@ -196,6 +209,8 @@ def read(path: str | Path, *, fill: bool = False) -> tuple[Run | None, list[Reco
     if not path.is_file():
         raise DataError(f"{path} does not exist or is no file.")
     data = path.read_bytes()
+    if not data.strip():
+        raise FileCorruptError(f"{path} is empty. Restore it.")
     if _OURS.match(data):
         return _scan(path, data)[:2]
     try:
@@ -205,7 +220,7 @@ def read(path: str | Path, *, fill: bool = False) -> tuple[Run | None, list[Reco
         doc = [_parsed(path, n, line) for n, line in lines if line.strip()]
     try:
         return None, from_public(doc, fill=fill)
-    except DataError as e:
+    except (DataError, RecursionError) as e:
         raise DataError(f"{path}: {e}") from e
 
 

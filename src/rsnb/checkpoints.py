@@ -16,7 +16,7 @@ from safetensors.torch import load as st_load
 from safetensors.torch import save as st_save
 from torch import Tensor
 
-from rsnb import files
+from rsnb import cache, files
 from rsnb.errors import BackboneError
 from rsnb.registry import Entry
 
@@ -29,11 +29,11 @@ def read_weights(path: Path, sha256: str | None) -> tuple[dict[str, Tensor], str
     """Return tensors and file digest; a `.pt` is converted once to safetensors."""
     digest = files.sha256_file(path)
     if sha256 is None and files.receipt_path(path).is_file():
-        sha256 = files.read_json(files.receipt_path(path))["sha256"]
+        files.checked_receipt(path)
     files.read_verified(path, sha256 or digest)
     safe = path
     if path.suffix != ".safetensors":
-        safe = files.cache_dir() / "weights" / f"{digest[:32]}.safetensors"
+        safe = cache.cache_dir() / "weights" / f"{digest[:32]}.safetensors"
         if not files.receipt_path(safe).is_file():
             _convert(path, safe, digest)
     try:

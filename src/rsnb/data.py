@@ -17,9 +17,10 @@ from types import MappingProxyType
 
 import numpy as np
 
+from rsnb.cache import cache_dir
 from rsnb.errors import DataError, DataProblems, Problem
-from rsnb.files import cache_dir, fingerprint, read_json, receipt_path, sha256_file
-from rsnb.images import StoreReader
+from rsnb.files import fingerprint, read_json, receipt_path, sha256_file
+from rsnb.images import UNREADABLE, StoreReader
 from rsnb.layouts import Row, read_text
 from rsnb.pairs import Pairs
 from rsnb.readers import clean, read_manifest
@@ -145,14 +146,18 @@ def _reviewed(pairs: Pairs, path: Path) -> Pairs:
     """Return `pairs` without the captions that a reviewed CSV marks in `drop`."""
     if not path.is_file():
         raise DataError(f"drop={path} is no file; `audit --mismatch` writes one.")
-    table = csv.DictReader(io.StringIO(read_text(path)))
+    try:
+        table = csv.DictReader(io.StringIO(read_text(path), newline=""))
+        rows = [(table.line_num, row) for row in table]
+    except (*UNREADABLE, csv.Error) as e:
+        raise DataError(f"drop={path} cannot be read ({e}). Save it as CSV.") from e
     if missing := {"id", "caption", "drop"} - set(table.fieldnames or ()):
         raise DataError(f"{path} lacks the column(s) {', '.join(sorted(missing))}.")
     places: dict[tuple[str, str], list[int]] = {}
     for t, (i, text) in enumerate(zip(pairs.gt, pairs.captions, strict=True)):
         places.setdefault((pairs.ids[i], text), []).append(t)
     bad, keep = [], np.ones(len(pairs.captions), bool)
-    for row in table:
+    for line, row in rows:
         key = row["id"] or "", (row["caption"] or "").removeprefix("'")
         mark = (row["drop"] or "").strip().lower()
         fault = None if places.get(key) else ("unknown caption", f"{key}")
@@ -160,7 +165,7 @@ def _reviewed(pairs: Pairs, path: Path) -> Pairs:
             fault = "bad field", f"drop is {mark!r}"
         if fault:
             fix = "mark y or nothing; audit the data again if it changed"
-            bad.append(Problem(path.name, table.line_num, *fault, fix))
+            bad.append(Problem(path.name, line, *fault, fix))
         else:
             keep[places[key].pop()] = not MARKS[mark]
     if bad:
@@ -207,7 +212,8 @@ def _manifests(path: Path) -> tuple[Path, list[Path]]:
 def _off_receipt(file: Path, rel: str, found: str) -> list[Problem]:
     """Return a problem if a fetched file is no longer what its receipt says."""
     receipt = receipt_path(file)
-    if not receipt.is_file() or read_json(receipt).get("sha256", found) == found:
+    facts = read_json(receipt) if receipt.is_file() else {}
+    if isinstance(facts, dict) and facts.get("sha256", found) == found:
         return []
     what = f"sha256 is {found[:12]}…, not that of its receipt"
     return [Problem(rel, 0, "unreadable file", what, "fetch it again")]

@@ -4,6 +4,7 @@ Explained in notebook 08. Needs `pip install "rsnb[scale]"`. Nothing is sent any
 other addresses that LanceDB can open are out of reach here, since files are verified.
 """
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from rsnb.errors import DataError
 from rsnb.exact import Found, check_queries, check_unit
-from rsnb.files import checked_receipt, receipt_path, tree_digest, write_json
+from rsnb.files import checked_receipt, install, tree_digest
 from rsnb.index import by_score
 from rsnb.shards import Shards
 
@@ -33,7 +34,7 @@ def build_table(shards: Shards, folder: str | Path, **index: int) -> Path:
 
     Args:
         shards: whose column `"emb"` holds unit rows.
-        folder: of the database; a table that was there is replaced.
+        folder: of the database; one that was there is replaced when this is whole.
         **index: of LanceDB's IVF-PQ, such as `num_partitions` and `num_sub_vectors`;
             without any, search is exact.
     """
@@ -50,17 +51,17 @@ def build_table(shards: Shards, folder: str | Path, **index: int) -> Path:
             row = pa.array(np.arange(start, start + len(x)))
             yield pa.record_batch([row, emb], schema=schema)
 
-    receipt_path(folder).unlink(missing_ok=True)
-    table = lancedb.connect(folder).create_table(
-        "gallery", pa.RecordBatchReader.from_batches(schema, batches()),
-        mode="overwrite" if (folder / "gallery.lance").exists() else "create",
-    )  # fmt: skip
-    if index:
-        config = lancedb.index.IvfPq(distance_type="dot", **index)
-        table.create_index("emb", config=config)
-    facts = {"rows": len(shards), "dim": shards.dim, "of": shards.digest}
-    write_json(receipt_path(folder), {**facts, "sha256": tree_digest(folder)})
-    return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".draft-") as name:
+        draft = Path(name, "db")
+        table = lancedb.connect(draft).create_table(
+            "gallery", pa.RecordBatchReader.from_batches(schema, batches())
+        )
+        if index:
+            config = lancedb.index.IvfPq(distance_type="dot", **index)
+            table.create_index("emb", config=config)
+        facts = {"rows": len(shards), "dim": shards.dim, "of": shards.digest}
+        return install(folder, draft, {**facts, "sha256": tree_digest(draft)})
 
 
 class LanceSearcher:

@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image
 from scipy.fft import dctn
 
-from rsnb.files import cached_arrays, fingerprint
+from rsnb.cache import cached_arrays
+from rsnb.files import fingerprint
 from rsnb.pairs import Pairs
 from rsnb.words import split_words
 

@@ -11,8 +11,9 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from rsnb.backbones import Backbone
+from rsnb.cache import cached_arrays
 from rsnb.errors import EmbeddingError
-from rsnb.files import cached_arrays, fingerprint
+from rsnb.files import fingerprint
 from rsnb.pairs import Pairs
 from rsnb.pixels import load_pixels
 from rsnb.vectors import similarity

@@ -88,7 +88,8 @@ def audit(
         found = look(emb.img, emb.txt[mix.order], pairs.gt, scale, how).sum(0)
         loss, null = np.split(found, 2)
         clean, share = null_posterior(loss, null)
-        low, high = loss[clean > 0.5].max(), loss[clean >= 0.05].max()
+        some = loss[clean > 0.5], loss[clean >= 0.05]  # either may be none
+        low, high = (part.max(initial=0) for part in some)
         moved = [pairs.captions[t] for t in mix.order[seen]]
         draws.append({
             "rate": rate, "estimated": share, "low": round(float(low), 1),

@@ -1,27 +1,25 @@
-"""Atomic writes, sha256 receipts, verified reads and a content-keyed cache.
+"""Atomic writes, sha256 receipts and verified reads.
 
-Explained in `book/how_to_run.md`. Every file that `rsnb` writes goes through
-`write_bytes` or `write_json`: a reader sees the old file or the new one, never half.
+Explained in `book/how_to_run.md`. Every file that `rsnb` writes goes through here: a
+reader sees the old file or the new one, never half, nor a receipt of other bytes.
 """
 
+import contextlib
 import hashlib
 import json
 import os
+import shutil
 import tempfile
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load as st_load
-from safetensors.numpy import save as st_save
 
-from rsnb.errors import FileCorruptError
+from rsnb.errors import FileCorruptError, ResourceError
 
-__all__ = ["cache_dir", "cached_arrays", "checked_receipt", "fingerprint", "read_json",
-           "read_verified", "receipt_path", "sha256_bytes", "sha256_file",
+__all__ = ["checked_receipt", "fingerprint", "install", "read_json", "read_verified",
+           "read_with_receipt", "receipt_path", "sha256_bytes", "sha256_file",
            "tree_digest", "write_bytes", "write_json",
            "write_with_receipt"]  # fmt: skip
 
@@ -32,27 +30,20 @@ def sha256_bytes(data: bytes) -> str:
 
 
 def sha256_file(path: str | Path) -> str:
-    """Return the sha256 of a file's content as 64 hex digits."""
+    """Return the same of a file's content, read in blocks."""
     with Path(path).open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def fingerprint(*parts: Any) -> str:
-    """Return a sha256 over JSON-able values, arrays and bytes, in order.
-
-    Equal content gives an equal digest in every process; dict order is ignored.
-
-    >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
-    True
-    """
+    """Return a sha256 over JSON-able values (dict order apart), arrays and bytes."""
     h = hashlib.sha256()
     for part in parts:
         if isinstance(part, np.ndarray):
             h.update(f"array {part.dtype} {part.shape}".encode())
             h.update(np.ascontiguousarray(part).tobytes())
         elif isinstance(part, bytes):
-            h.update(b"bytes")
-            h.update(part)
+            h.update(b"bytes" + part)
         else:
             h.update(json.dumps(part, sort_keys=True, default=str).encode())
         h.update(b"\0")
@@ -63,28 +54,52 @@ def tree_digest(folder: Path, *skip: str) -> str:
     """Return a sha256 over the names and content of all files below a folder."""
     out = {"__pycache__", *skip}
     found = [(p.relative_to(folder), p) for p in sorted(folder.rglob("*"))]
-    kept = [(name, p) for name, p in found if p.is_file() and not set(name.parts) & out]
-    return fingerprint([(name.as_posix(), sha256_file(p)) for name, p in kept])
+    return fingerprint([
+        (name.as_posix(), sha256_file(p)) for name, p in found
+        if p.is_file() and not set(name.parts) & out
+    ])  # fmt: skip
 
 
-def write_bytes(path: str | Path, data: bytes) -> Path:
-    """Write `data` to `path` atomically (same folder, fsync, rename)."""
-    path = Path(path)
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as e:
+        what = f"{path} cannot be written: {e.strerror or e}"
+        raise ResourceError(f"{what}. What was there stands. Make room.") from e
+
+
+def _draft(path: Path, data: bytes) -> Path:
+    """Write `data` to a file of another name beside `path`, down to the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    fd, name = tempfile.mkstemp(dir=path.parent, prefix=".draft-")
     tmp = Path(name)
     try:
         with os.fdopen(fd, "wb") as f:
             f.write(data)
             f.flush()
-            os.fsync(f.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
+            os.fsync(fd)
+        os.umask(umask := os.umask(0))
         tmp.chmod(0o666 & ~umask)  # mkstemp makes 0600, which other users can't read
-        tmp.replace(path)
     except BaseException:
         tmp.unlink(missing_ok=True)
         raise
+    return tmp
+
+
+def write_bytes(path: str | Path, data: bytes) -> Path:
+    """Write `data` to `path` atomically (same folder, fsync, rename).
+
+    Raises:
+        ResourceError: disk full, read-only or not allowed; the old file stands.
+    """
+    path = Path(path)
+    with _writing(path):
+        tmp = _draft(path, data)
+        try:
+            tmp.replace(path)
+        finally:
+            tmp.unlink(missing_ok=True)
     return path
 
 
@@ -98,7 +113,7 @@ def read_json(path: str | Path) -> Any:
     """Read a JSON file; a broken one raises `FileCorruptError` with its position."""
     try:
         return json.loads(Path(path).read_text("utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as e:
+    except (ValueError, RecursionError) as e:  # not JSON, not UTF-8, nested too deep
         raise FileCorruptError(f"{path} is not valid JSON ({e}). Restore it.") from e
 
 
@@ -108,11 +123,76 @@ def receipt_path(path: str | Path) -> Path:
 
 
 def write_with_receipt(path: str | Path, data: bytes, /, **facts: Any) -> Path:
-    """Write `data`, then a receipt that holds its sha256, size and `facts`."""
-    out = write_bytes(path, data)
+    """Write `data` and a receipt of its sha256, size and `facts`: both or neither."""
+    with _writing(path := Path(path)):
+        draft = _draft(path, data)
     own = {"sha256": sha256_bytes(data), "bytes": len(data)}
-    write_json(receipt_path(path), {**own, **facts})
-    return out
+    return install(path, draft, {**facts, **own})
+
+
+def install(path: Path, draft: Path, facts: Mapping[str, Any]) -> Path:
+    """Move a finished file or folder to `path`, together with its receipt.
+
+    The receipt waits beside, under a name that holds the content's digest, until the
+    draft is in its place; readers look there too. So a kill leaves the old pair or the
+    new one (of a folder perhaps neither), and two writers never mix.
+
+    Args:
+        path: where it belongs.
+        draft: in the same folder; gone afterwards, however this ends.
+        facts: the receipt, with the draft's `sha256`.
+
+    Raises:
+        ResourceError: as `write_bytes`.
+    """
+    waiting = _waiting(path, str(facts["sha256"]))
+    try:
+        with _writing(path), _held(path.parent):
+            write_json(waiting, dict(facts))
+            aside = draft.with_name(f"{draft.name}-old")
+            if path.is_dir():
+                path.replace(aside)
+            draft.replace(path)
+            waiting.replace(receipt_path(path))
+            shutil.rmtree(aside, ignore_errors=True)
+            for left in path.parent.glob(_waiting(path, "*").name):
+                left.unlink()  # of a writer that was killed, for content now gone
+    finally:
+        shutil.rmtree(draft) if draft.is_dir() else draft.unlink(missing_ok=True)
+    return path
+
+
+def _waiting(path: Path, sha256: str) -> Path:
+    """Return where a receipt waits; short, whatever the name of `path`."""
+    name = sha256_bytes(path.name.encode("utf-8", "surrogateescape"))
+    return path.with_name(f".{name[:16]}-{sha256[:16]}.next")
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Let one writer at a time rename in a folder; the lock dies with its process."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: writers there must not share a file
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        fd = os.open(folder, os.O_RDONLY)
+        stack.callback(os.close, fd)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+        os.fsync(fd)
+
+
+def _facts(path: Path, sha256: str) -> dict[str, Any] | None:
+    """Return the receipt that states this digest; a writer may be moving it now."""
+    at = receipt_path(path)
+    for place in (at, _waiting(path, sha256), at):
+        with contextlib.suppress(FileNotFoundError):
+            facts = read_json(place)
+            if isinstance(facts, dict) and facts.get("sha256") == sha256:
+                return facts
+    return None
 
 
 def checked_receipt(
@@ -121,72 +201,50 @@ def checked_receipt(
     """Return the receipt of a file or folder that need not fit in memory.
 
     Raises:
-        FileCorruptError: either is missing, or `digest(path)` is not its `sha256`.
+        FileCorruptError: one is missing, or `digest(path)` is not its `sha256`.
     """
-    try:
-        facts = dict(read_json(receipt_path(path)))
-        right = facts["sha256"] == digest(Path(path))
-    except (KeyError, TypeError, ValueError, OSError) as e:
-        raise FileCorruptError(f"{path}: missing or damaged ({e}). Make it.") from e
-    if not right:
-        raise FileCorruptError(f"{path} does not match its receipt. Make it again.")
-    return facts
+    path = Path(path)
+    for _ in range(3):  # a writer may come between data and receipt
+        try:
+            if (facts := _facts(path, digest(path))) is not None:
+                return facts
+        except OSError as e:
+            raise _unreadable(path, e) from e
+    has = receipt_path(path).is_file()
+    what = "does not match its receipt (sha256)" if has else "has no receipt beside it"
+    raise FileCorruptError(f"{path} {what}. Restore both or rebuild it.")
+
+
+def _unreadable(path: Path, why: OSError) -> FileCorruptError:
+    what = f"{path} cannot be read: {why.strerror or why}"
+    return FileCorruptError(f"{what}. Restore it or rebuild it.")
+
+
+def read_with_receipt(path: str | Path) -> tuple[bytes, dict[str, Any]]:
+    """Return a file's bytes with their receipt, checked as by `checked_receipt`."""
+    read: list[bytes] = []
+
+    def digest(path: Path) -> str:
+        read[:] = [path.read_bytes()]
+        return sha256_bytes(read[0])
+
+    facts = checked_receipt(path, digest)
+    return read[0], facts
 
 
 def read_verified(path: str | Path, sha256: str | None = None) -> bytes:
-    """Return a file's bytes after checking their sha256.
-
-    Args:
-        path: the file.
-        sha256: expected digest; without it, the one in the receipt beside the file.
+    """Return a file's bytes after checking their sha256, or that in the receipt.
 
     Raises:
         FileCorruptError: the file or its receipt is missing, or the digests differ.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileCorruptError(f"{path} does not exist. Restore it or rebuild it.")
     if sha256 is None:
-        receipt = receipt_path(path)
-        if not receipt.is_file():
-            what = f"{path} has no receipt ({receipt.name}) to check it by"
-            raise FileCorruptError(f"{what}. Restore the receipt or rebuild the file.")
-        sha256 = str(read_json(receipt)["sha256"])
-    data = path.read_bytes()
+        return read_with_receipt(path)[0]
+    try:
+        data = Path(path).read_bytes()
+    except OSError as e:
+        raise _unreadable(Path(path), e) from e
     if (found := sha256_bytes(data)) != sha256:
         what = f"{path}: sha256 is {found[:12]}…, expected {sha256[:12]}…"
         raise FileCorruptError(f"{what}. It changed or was cut short; rebuild it.")
     return data
-
-
-def cache_dir() -> Path:
-    """Return the cache folder: `RSNB_CACHE`, or `~/.cache/rsnb`."""
-    return Path(os.environ.get("RSNB_CACHE", Path.home() / ".cache" / "rsnb"))
-
-
-def cached_arrays(
-    kind: str, key: Mapping[str, Any], make: Callable[[], dict[str, np.ndarray]]
-) -> dict[str, np.ndarray]:
-    """Return named arrays from the cache, or make and store them.
-
-    The file is named by the content of `key`; put every input and the digest of the
-    code that makes the arrays in it. A corrupt entry is moved to `*.corrupt`, reported
-    once and made anew; it is never returned.
-
-    Args:
-        kind: folder inside the cache, such as `"embed"`.
-        key: JSON-able description of all inputs.
-        make: called when there is no valid entry; returns name → array.
-    """
-    path = cache_dir() / kind / f"{fingerprint(dict(key))[:32]}.safetensors"
-    if path.exists():
-        try:
-            return st_load(read_verified(path))
-        except (FileCorruptError, SafetensorError) as e:
-            bad = path.with_suffix(".corrupt")
-            path.replace(bad)
-            receipt_path(path).unlink(missing_ok=True)
-            warnings.warn(f"cache entry moved to {bad}: {e}", stacklevel=2)
-    arrays = {k: np.ascontiguousarray(v) for k, v in make().items()}
-    write_with_receipt(path, st_save(arrays), key=dict(key))
-    return arrays

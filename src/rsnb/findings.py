@@ -17,7 +17,7 @@ import numpy as np
 from rsnb.assets import WEIGHTS
 from rsnb.data import load
 from rsnb.errors import ParameterError
-from rsnb.files import read_json, read_verified, receipt_path, write_with_receipt
+from rsnb.files import read_json, read_with_receipt, write_with_receipt
 from rsnb.metrics import Recall
 from rsnb.report import record, shelf
 from rsnb.stats import bootstrap_ci, paired_permutation
@@ -212,9 +212,9 @@ def ship(plan: str, method: str = "paced", rate: float = 0.6) -> Path:
         raise ParameterError(f"{plan} has no {method} arm at {rate:.0%}; run it first.")
     arm = Arm(plan, method, best["start"], rate, best["draw"], 0)
     facts = {k: v for k, v in best.items() if k != "hits"}
-    entry = read_json(receipt_path(arm.weights))["entry"]
+    data, made = read_with_receipt(arm.weights)
     to = WEIGHTS / f"{plan}-robust.safetensors"
-    return write_with_receipt(to, read_verified(arm.weights), entry=entry, arm=facts)
+    return write_with_receipt(to, data, entry=made["entry"], arm=facts)
 
 
 def main(args: argparse.Namespace) -> int:

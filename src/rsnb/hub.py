@@ -12,8 +12,9 @@ from types import MappingProxyType
 
 import huggingface_hub
 
+from rsnb.cache import cache_dir
 from rsnb.errors import DataError, FileCorruptError, ParameterError
-from rsnb.files import cache_dir, receipt_path, sha256_file, write_json
+from rsnb.files import receipt_path, sha256_file, write_json
 
 __all__ = ["PINNED", "Pinned", "fetch"]
 

@@ -24,8 +24,8 @@ FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 40_000_000
 # What files, zips (encrypted: RuntimeError) and pyarrow raise.
-UNREADABLE = (OSError, LookupError, RuntimeError, ValueError, zipfile.BadZipFile,
-              zlib.error)  # fmt: skip
+UNREADABLE = (OSError, EOFError, LookupError, RuntimeError, ValueError,
+              zipfile.BadZipFile, zlib.error)  # fmt: skip
 
 
 def is_safe_name(name: str) -> bool:
@@ -140,4 +140,7 @@ class StoreReader:
                 table = file.read_row_group(group, columns=["image.bytes"])
                 self._column = table["image"].combine_chunks().field("bytes")
                 self._group = (store, group)
-            return bytes(self._column[row].as_py() or b"")
+            found = self._column[row].as_py()
+        if not isinstance(found, bytes):  # bytes(n) of a number would be n zeros
+            raise ValueError("no bytes in this row")
+        return found

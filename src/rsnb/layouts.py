@@ -21,6 +21,7 @@ from rsnb.errors import Problem
 __all__ = ["LAYOUTS", "Row", "read_text", "split_of"]
 
 MAX_TEXT = 1_000_000_000  # bytes of one manifest once unpacked
+MAX_RATIO, SMALL = 200, 1_000_000  # unpacked bytes a packed byte, beyond a first MB
 SPLIT_WORD = re.compile(r"(?<![a-z])(train|val|valid|validation|dev|test)(?![a-z])")
 
 
@@ -70,10 +71,11 @@ def read_text(path: Path) -> str:
     """Return a file's text; bytes that are not UTF-8 become U+FFFD, judged later."""
     with path.open("rb") as f:
         packed = f.read(2) == b"\x1f\x8b"
+    most = min(MAX_TEXT, SMALL + MAX_RATIO * path.stat().st_size)
     with gzip.open(path) if packed else path.open("rb") as f:
-        data = f.read(MAX_TEXT + 1)
-    if len(data) > MAX_TEXT:
-        raise ValueError(f"more than {MAX_TEXT:,} bytes of text")
+        data = f.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"more than {most:,} bytes of text")
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16", "replace")
     text = data.decode("utf-8-sig", "replace")
@@ -113,7 +115,8 @@ def _nwpu(path: Path, rel: str, doc: Any) -> Read:
     def read(item: Any, i: int) -> Row:
         label, e = item
         texts = [v for k, v in e.items() if k.startswith("raw")]
-        return Row(f"{label}/{e['filename']}", texts, str(e["split"]), label, rel, i)
+        image = "/".join((label, e["filename"]))
+        return Row(image, texts, str(e["split"]), label, rel, i)
 
     return _each(rel, ((c, e) for c, entries in doc.items() for e in entries), read)
 
@@ -146,6 +149,7 @@ def _jsonl(path: Path, rel: str, doc: Any) -> Read:
             row.store, row.member = e["zip"], e["image"]
         elif "image_here" in e:
             row.member = e["image_here"]
+        "".join((row.image, row.split, row.store, row.member))  # TypeError: no text
         return row
 
     return _each(rel, _lines(doc), read)
@@ -205,9 +209,14 @@ def _precomp(path: Path, rel: str, doc: Any) -> Read:
 
 def _parquet(path: Path, rel: str, doc: Any) -> Read:
     import pyarrow.parquet as pq
+    from pyarrow.lib import ArrowException
 
-    table = pq.read_table(path, columns=["filename", "captions"])
-    columns = table.column("filename").to_pylist(), table.column("captions").to_pylist()
+    names = "filename", "captions"
+    try:
+        table = pq.read_table(path, columns=list(names))
+    except ArrowException as e:
+        raise ValueError(str(e)) from e
+    columns = [table.column(name).to_pylist() for name in names]
     split, rows = split_of(path), []
     for i, (name, texts) in enumerate(zip(*columns, strict=True)):
         place = str(path), str(i)

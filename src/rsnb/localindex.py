@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import load as st_load
 from safetensors.numpy import save as st_save
 from torch import Tensor
 
+from rsnb.cache import read_arrays
 from rsnb.errors import EmbeddingError, FileCorruptError, ParameterError
 from rsnb.exact import Found
-from rsnb.files import read_verified, write_with_receipt
+from rsnb.files import write_with_receipt
 from rsnb.index import Searcher
 from rsnb.local import local_similarity
 from rsnb.vectors import as_array, check_embeddings
@@ -142,7 +142,7 @@ class LocalCode:
         Raises:
             FileCorruptError: changed, cut short, missing, or not a local code.
         """
-        arrays = st_load(read_verified(path))
+        arrays = read_arrays(path)
         if set(arrays) != {f.name for f in fields(cls)}:
             raise FileCorruptError(f"{path} is no LocalCode. Name one, or fit again.")
         return cls(**arrays)

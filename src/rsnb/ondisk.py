@@ -5,6 +5,7 @@ matches its receipt. A build that was cut off leaves nothing under the final nam
 """
 
 import os
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from rsnb.errors import DataError, FileCorruptError, ResourceError
 from rsnb.exact import Found, check_queries, check_unit, nearest
-from rsnb.files import checked_receipt, receipt_path, sha256_file, write_json
+from rsnb.files import checked_receipt, install, sha256_file, write_bytes
 from rsnb.index import by_score, faiss_index, tune
 from rsnb.shards import Shards
 
@@ -96,19 +97,16 @@ def build_index(
     index = faiss_index(check_unit(shards.take(np.sort(some)), "sample"), kind)
     for i in range(len(shards.starts) - 1):
         index.add(check_unit(shards.vectors(i), f"part {i}"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.draft")
+    draft = write_bytes(path.with_name(f".draft-{secrets.token_hex(8)}"), b"")
     try:
         faiss.write_index(index, str(draft))
         with draft.open("rb") as f:
             os.fsync(f.fileno())
-        facts |= {"sha256": sha256_file(draft), "bytes": draft.stat().st_size}
-        draft.replace(path)
     except (RuntimeError, OSError) as e:
-        draft.unlink(missing_ok=True)
+        draft.unlink()
         raise ResourceError(f"{path} cannot be written: {e}. Make room.") from e
-    write_json(receipt_path(path), facts)
-    return path
+    facts |= {"sha256": sha256_file(draft), "bytes": draft.stat().st_size}
+    return install(path, draft, facts)
 
 
 class DiskSearcher:

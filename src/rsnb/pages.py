@@ -17,8 +17,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from rsnb.cache import cache_dir
 from rsnb.errors import DataError, ParameterError, RsnbError
-from rsnb.files import cache_dir, fingerprint, read_json, sha256_file, tree_digest
+from rsnb.files import fingerprint, read_json, sha256_file, tree_digest
 from rsnb.profiles import PROFILES, Profile
 
 __all__ = ["bind", "check_pair", "defaults", "executed", "find_pages", "inputs",

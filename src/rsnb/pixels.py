@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
+from rsnb.cache import cached_arrays
 from rsnb.errors import DataError, ResourceError
-from rsnb.files import cached_arrays, fingerprint
+from rsnb.files import fingerprint
 from rsnb.pairs import Pairs
 
 __all__ = ["load_pixels", "square"]

@@ -11,10 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rsnb.backbones import Backbone
+from rsnb.cache import cache_dir
 from rsnb.cadre.qgd import Lesson, Probe, learn
 from rsnb.cadre.views import GRID, Grid, look
 from rsnb.embed import embed_texts
-from rsnb.files import cache_dir, fingerprint, read_json, receipt_path
+from rsnb.files import fingerprint, read_json, receipt_path
 from rsnb.pairs import Pairs
 
 __all__ = ["SHIPPED", "learned", "make", "path_of", "probe"]

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from rsnb.cache import cache_dir
 from rsnb.data import load as load_data
 from rsnb.errors import DataError, ParameterError
-from rsnb.files import cache_dir, fingerprint
+from rsnb.files import fingerprint
 from rsnb.metrics import KS, caption_ceiling
 from rsnb.pairs import Pairs
 

@@ -4,17 +4,17 @@ Explained in `book/own_data.md`. Captions are data: no control, bidi or zero-wid
 character gets through, and no name leaves its folder.
 """
 
+import csv
 import json
 import os
 import re
 import unicodedata
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rsnb.errors import Problem
-from rsnb.images import is_safe_name
+from rsnb.images import UNREADABLE, is_safe_name
 from rsnb.layouts import LAYOUTS, Row, read_text
 
 __all__ = ["clean", "read_manifest"]
@@ -23,8 +23,13 @@ MAX_CAPTION = 2_000
 Fault = tuple[str, str, str]  # kind, detail, fix
 SPLITS = {s: s for s in ("train", "val", "test", "all")}
 SPLITS |= {"valid": "val", "validation": "val", "dev": "val", "restval": "train"}
-# Bidi controls and zero-width characters: invisible, and they reorder a page's text.
-HIDDEN = re.compile("[\u061c\u200b-\u200f\u2060\u202a-\u202e\u2066-\u2069\ufeff]")
+# Bidi controls, zero-width and tag characters: invisible, and they reorder a page's
+# text or hide another in it.
+HIDDEN = re.compile(
+    "[\u061c\u200b-\u200f\u2060\u202a-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f]"
+)
+NO_NAME = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff\ufffd]")
 
 
 def _sniff(path: Path) -> tuple[str, Any]:
@@ -70,7 +75,7 @@ def read_manifest(path: Path, rel: str) -> tuple[str, list[Row], list[Problem]]:
         if not layout:
             return "", [], []
         rows, bad = LAYOUTS[layout](path, rel, doc)
-    except (OSError, ValueError, EOFError, RecursionError, zlib.error, KeyError) as e:
+    except (*UNREADABLE, csv.Error) as e:
         detail = f"{type(e).__name__}: {e}"
         return "", [], [Problem(rel, 0, "unreadable file", detail, "fetch it again")]
     return layout, rows, bad
@@ -94,13 +99,19 @@ def clean(rows: Sequence[Row], layout: str, bad: list[Problem]) -> list[Row]:
             else:
                 kept.append(text)
         row.image, row.split, row.captions = name, SPLITS[row.split], kept
+        row.label = _clean_text(row.label)[0]
         seen[name] = row
     return [row for row in seen.values() if row.captions]
 
 
 def _row_fault(row: Row, name: str, seen: Mapping[str, Row]) -> Fault | None:
-    if not is_safe_name(name) or "\ufffd" in name:
-        return "unsafe path", repr(row.image), "use a relative path, / between"
+    if not (isinstance(row.image, str) and isinstance(row.captions, list)):
+        kinds = [type(x).__name__ for x in (row.image, row.captions)]
+        return "bad field", " and ".join(kinds), "give a name and a list of texts"
+    if not is_safe_name(name) or NO_NAME.search(name) or HIDDEN.search(name):
+        return "unsafe path", ascii(row.image), "use a relative path, / between"
+    if row.store and not is_safe_name(row.store.removeprefix("../rsicd/")):
+        return "unsafe path", ascii(row.store), "put the archive in the data's folder"
     if name in seen:
         first = f"{name} is also at {seen[name].file}:{seen[name].line}"
         return "duplicate id", first, "keep one entry, with all its captions"

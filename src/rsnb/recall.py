@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
-from safetensors.numpy import load as st_load
 from safetensors.numpy import save as st_save
 
+from rsnb.cache import read_arrays
 from rsnb.errors import MetricError
-from rsnb.files import read_verified, write_with_receipt
+from rsnb.files import write_with_receipt
 from rsnb.vectors import as_array
 
 __all__ = ["KS", "Ceiling", "Recall", "caption_ceiling", "check_gt", "p_hit"]
@@ -75,7 +75,7 @@ class Recall:
     @classmethod
     def load(cls, path: str | Path) -> Recall:
         """Read what `save` wrote; a changed file raises `FileCorruptError`."""
-        return cls(**st_load(read_verified(path)))
+        return cls(**read_arrays(path))
 
     def __repr__(self) -> str:
         """Return mR and the six recalls in one line."""

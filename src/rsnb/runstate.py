@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as st_load
 from safetensors.torch import save as st_save
 from torch import Tensor, nn
 
 from rsnb.batches import TrainConfig
-from rsnb.errors import ParameterError
-from rsnb.files import read_json, read_verified, receipt_path, write_with_receipt
+from rsnb.errors import FileCorruptError, ParameterError
+from rsnb.files import read_with_receipt, write_with_receipt
 
 __all__ = ["RunState"]
 
@@ -65,20 +66,21 @@ class RunState:
         """Restore a run that was saved as `identity`; return its facts, or {}.
 
         Raises:
-            ParameterError: the file is of a run with another identity.
+            FileCorruptError: the file is damaged.
+            ParameterError: it is of a run with another identity.
         """
-        if not receipt_path(path).is_file():
-            return {}
-        saved = dict(read_json(receipt_path(path)))
-        if saved["identity"] != identity:
+        return self.restore(path, identity) if path.is_file() else {}
+
+    def restore(self, path: Path, identity: str | None = None) -> dict[str, Any]:
+        """Read what `save` wrote, of any identity if none is given; see `resume`."""
+        data, saved = read_with_receipt(path)
+        if identity not in (None, saved.get("identity")):
             what = f"{path.parent} holds a run with other settings, data or start"
             raise ParameterError(f"{what}. Take another folder, or delete that one.")
-        self.restore(path)
-        return saved
-
-    def restore(self, path: Path) -> None:
-        """Read what `save` wrote, after checking its digest."""
-        tensors = st_load(read_verified(path))
+        try:
+            tensors = st_load(data)
+        except SafetensorError as e:
+            raise FileCorruptError(f"{path} holds no run ({e}). Delete it.") from e
 
         def part(name: str, on: Any = "cpu") -> dict[str, Tensor]:
             own = {k: v for k, v in tensors.items() if k.startswith(name + "/")}
@@ -95,3 +97,4 @@ class RunState:
             i, name = key.split("/")
             slots.setdefault(int(i), {})[name] = v
         self.optim.load_state_dict({**state, "state": slots})
+        return saved

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from rsnb.batches import TrainConfig
+from rsnb.cache import cache_dir
 from rsnb.captioners import (
     PROMPTS,
     Captioner,
@@ -27,7 +28,7 @@ from rsnb.captioners import (
 from rsnb.captionfile import read
 from rsnb.data import load as load_data
 from rsnb.errors import ParameterError
-from rsnb.files import cache_dir, fingerprint
+from rsnb.files import fingerprint
 from rsnb.lessons import from_captions, teach
 from rsnb.pairs import Pairs
 from rsnb.pixels import load_pixels

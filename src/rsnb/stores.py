@@ -10,13 +10,15 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from rsnb.errors import FileCorruptError, Problem
-from rsnb.images import MAX_BYTES, is_safe_name
+from rsnb.images import MAX_BYTES, UNREADABLE, is_safe_name
 from rsnb.layouts import Row
 
 __all__ = ["list_folder", "list_zip", "locate"]
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp")
 MAX_MEMBERS = 200_000
+# zipfile unpacks other kinds without a bound, whatever size the member claims.
+PACKED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 Shelf = dict[str, tuple[int, int]]  # name -> (bytes, CRC or mtime)
 Place = tuple[str, str, tuple[int, int]]  # store, name, the same
 Found = dict[str, list[Place]]
@@ -29,8 +31,8 @@ def list_folder(root: Path, depth: int = 4) -> Shelf:
         level = len(Path(folder).relative_to(root).parts)
         dirs[:] = sorted(d for d in dirs if level + 1 < depth and d[0] != ".")
         for name in sorted(names):
-            if name.lower().endswith(SUFFIXES):
-                path = Path(folder, name)
+            path = Path(folder, name)
+            if name.lower().endswith(SUFFIXES) and path.is_file():
                 stat = path.stat()
                 key = path.relative_to(root).as_posix()
                 found[key] = stat.st_size, stat.st_mtime_ns
@@ -42,18 +44,22 @@ def list_zip(path: Path) -> Shelf:
 
     Raises:
         FileCorruptError: not a zip, a name that is unsafe or occurs twice (letter case
-            ignored), or more than 200,000 images.
+            ignored), a packing other than none and deflate, or more than 200,000
+            images.
     """
     try:
         with zipfile.ZipFile(path) as z:
             infos = [i for i in z.infolist() if i.filename.lower().endswith(SUFFIXES)]
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as e:
+    except UNREADABLE as e:
         raise FileCorruptError(f"{path}: not a readable zip ({e}).") from e
     if len(infos) > MAX_MEMBERS:
         raise FileCorruptError(f"{path}: {len(infos):,} images in one zip; split it.")
     for info in infos:
         if not is_safe_name(info.orig_filename):
             raise FileCorruptError(f"{path}: unsafe member {info.orig_filename!r}.")
+        if info.compress_type not in PACKED:
+            what = f"{path}: {info.filename} is not packed by deflate"
+            raise FileCorruptError(f"{what}; repack it.")
     if len({i.filename.casefold() for i in infos}) != len(infos):
         raise FileCorruptError(f"{path}: a member name occurs twice; repack it.")
     return {i.filename: (i.file_size, i.CRC) for i in infos}

@@ -22,10 +22,11 @@ from sklearn.metrics import roc_auc_score
 
 from rsnb import assets, backbones, local, noise, recipes, report
 from rsnb.averaging import interpolate
+from rsnb.cache import cache_dir
 from rsnb.data import load
 from rsnb.embed import embed_images, embed_texts
 from rsnb.errors import ParameterError
-from rsnb.files import cache_dir, fingerprint, read_json, write_json
+from rsnb.files import fingerprint, read_json, write_json
 from rsnb.metrics import Recall, evaluate, evaluate_embeddings
 from rsnb.pairs import Pairs
 from rsnb.pixels import load_pixels

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from rsnb.cache import cached_arrays
 from rsnb.errors import BackboneError, EmbeddingError, FileCorruptError
-from rsnb.files import cached_arrays, fingerprint, read_verified, tree_digest
+from rsnb.files import fingerprint, read_verified, tree_digest
 from rsnb.vectors import as_array, check_embeddings
 
 __all__ = ["Known", "TextSpace", "known", "space"]

@@ -18,9 +18,10 @@ import numpy as np
 
 from rsnb import adapters
 from rsnb.batches import TrainConfig
+from rsnb.cache import cache_dir
 from rsnb.cadre.evidence import ASKING, Witness, tidy
 from rsnb.data import load as load_data
-from rsnb.files import cache_dir, fingerprint
+from rsnb.files import fingerprint
 from rsnb.lessons import from_captions
 from rsnb.lora import Adapter, Draw, Lesson, adapt
 from rsnb.pixels import load_pixels

@@ -38,6 +38,7 @@ import torch
 import torch.nn.functional as F
 from open_clip.transform import image_transform
 from PIL import Image
+from timing import interleave
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as T
@@ -54,17 +55,6 @@ BACKBONES = ("world-rn", "world-vit")
 SIDES = (64, 224)  # of the embedded backbones, and of most published ones
 WORKERS = (0, 2)
 BAR = {"loading": 1.5, "embedding": 1.0, "forward_share": 0.9}
-
-
-def interleave(arms: dict[str, Callable[[], Any]], rounds: int) -> dict[str, Any]:
-    """Return seconds by arm: all rounds, one arm after the other in each."""
-    times: dict[str, list[float]] = {arm: [] for arm in arms}
-    for _ in range(rounds):
-        for arm, run in arms.items():
-            began = time.perf_counter()
-            run()
-            times[arm].append(time.perf_counter() - began)
-    return times
 
 
 # Loading

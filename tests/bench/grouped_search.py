@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from timing import interleave
 
 from rsnb import report
 from rsnb.metrics import KS, evaluate
@@ -111,12 +112,7 @@ def measure(size: dict[str, int], rounds: int) -> dict[str, Any]:
     else:  # recall of both directions needs a caption for each image
         asked = np.unique(gt)
         arms["rsnb, recall"] = lambda: evaluate(gallery.scores(queries)[:, asked], gt)
-    times: dict[str, list[float]] = {arm: [] for arm in arms}
-    for _ in range(rounds):
-        for arm, run in arms.items():
-            began = time.perf_counter()
-            run()
-            times[arm].append(time.perf_counter() - began)
+    times = interleave(arms, rounds)
     seconds = {arm: statistics.median(t) for arm, t in times.items()}
     seconds["loop"] *= len(gt) / few.stop
     return {

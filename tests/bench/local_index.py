@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -31,12 +30,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.stats import kendalltau
+from timing import interleave
 from torch import Tensor
 
 from rsnb import backbones, recipes, report
 from rsnb.backbones import Backbone
+from rsnb.cache import cache_dir
 from rsnb.data import load
-from rsnb.files import cache_dir, read_json, receipt_path
+from rsnb.files import read_json, receipt_path
 from rsnb.index import Searcher
 from rsnb.local import image_tokens, local_similarity, text_tokens
 from rsnb.localindex import LocalCode, LocalIndex, gram_halves, similarity_of
@@ -321,13 +322,14 @@ def speed(gallery: Part, test: Part, code: LocalCode, rounds: int) -> dict[str, 
     )
     np.testing.assert_allclose(found, np.take_along_axis(est, rows, 1), atol=2e-3)
     np.testing.assert_allclose(found, -np.sort(-est, 1)[:, :k], atol=2e-3)
-    spent: dict[str, list[float]] = {arm: [] for arm in arms}
-    for _ in range(rounds):
-        for arm, run in arms.items():
-            began = time.perf_counter()
-            for t in range(queries):
-                run(t)
-            spent[arm].append(1000 * (time.perf_counter() - began) / queries)
+    runs = {
+        arm: lambda run=run: [run(t) for t in range(queries)]
+        for arm, run in arms.items()
+    }
+    spent = {
+        arm: [1000 * t / queries for t in seconds]
+        for arm, seconds in interleave(runs, rounds).items()
+    }
     ms = {arm: statistics.median(x) for arm, x in spent.items()}
     size = {
         "tokens": 4 * gallery.img_tokens[0].numel(), "Gram half": 4 * halves.shape[1],

@@ -26,7 +26,6 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ os.environ["TQDM_DISABLE"] = "1"
 import numpy as np
 import torch
 from clip_benchmark.metrics import zeroshot_retrieval as theirs
+from timing import interleave
 from torchmetrics import MetricCollection
 from torchmetrics.retrieval import RetrievalHitRate
 
@@ -170,17 +170,6 @@ def one(form: str, images: int, dim: int, batch: int, threads: int) -> None:
         "torchmetrics": lambda: torchmetrics(*data),
     }[form]()
     print(json.dumps({"peak_mb": peak() - before}))
-
-
-def interleave(arms: dict[str, Callable[[], Any]], rounds: int) -> dict[str, Any]:
-    """Return seconds by arm: all rounds, one arm after the other in each."""
-    times: dict[str, list[float]] = {arm: [] for arm in arms}
-    for _ in range(rounds):
-        for arm, run in arms.items():
-            began = time.perf_counter()
-            run()
-            times[arm].append(time.perf_counter() - began)
-    return times
 
 
 def check(data: tuple[np.ndarray, ...], batch: int, share: int) -> None:

@@ -15,8 +15,9 @@ from types import MappingProxyType
 import numpy as np
 from tqdm.auto import tqdm
 
+from rsnb.cache import cached_arrays
 from rsnb.errors import ParameterError
-from rsnb.files import cached_arrays, fingerprint
+from rsnb.files import fingerprint
 from rsnb.pairs import Pairs
 from rsnb.phrases import LEVELS, levels
 from rsnb.vlm import TransformersCaptioner

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from rsnb.backbones import Backbone
+from rsnb.cache import cached_arrays
 from rsnb.embed import BATCH, embed_images
 from rsnb.errors import ParameterError
-from rsnb.files import cached_arrays, fingerprint
+from rsnb.files import fingerprint
 from rsnb.pairs import Pairs
 from rsnb.pixels import load_pixels
 

@@ -1,0 +1,202 @@
+"""Fill the pages of measurements from receipts, at each build.
+
+`rsnb.book.stage` calls `draw`. In `book/benchmarks.md` and `book/reliability.md`,
+`[[name:path:format]]` stands for one number of the receipt `name`, `[[promise:P1]]` for
+what the battery found of a promise, and a line `[[table:name]]` for a table that a
+function here makes. Nothing measured is typed in any of them.
+"""
+
+import re
+import statistics
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+from rsnb.files import write_bytes
+from rsnb.report import receipt
+
+PAGES = ("benchmarks", "reliability")
+NUMBER = re.compile(r"\[\[(\w[\w/-]*):([^:\]]+):([^\]]*)\]\]")
+TABLE = re.compile(r"^\[\[table:(\w+)\]\]$", re.M)
+PROMISE = re.compile(r"\[\[promise:(\w+)\]\]")
+
+
+def figures(name: str) -> Any:
+    """Return what a receipt states."""
+    return receipt(name)["figures"]
+
+
+def rows(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table; all but the first column are set to the right."""
+    lines = [head, [":--", *["--:"] * (len(head) - 1)], *body]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def ms(seconds: float) -> str:
+    """Return a time in milliseconds, three figures or all before the point."""
+    t = 1000 * seconds
+    return f"{t:,.0f}" if t >= 100 else f"{t:.3g}"
+
+
+def recall() -> str:
+    """Recall of all six kinds, beside two peers."""
+    body = []
+    for row in figures("bench/recall").values():
+        if not isinstance(row, dict) or "seconds" not in row:
+            continue
+        size = f"{row['images']:,} x {row['captions']:,}, {row['dim']}"
+        for arm, t in row["seconds"].items():
+            mb = row["extra_mb"].get(arm.split(",")[0])
+            body.append([size, arm, ms(t), f"{row['speedup'][arm]:,.1f}",
+                         "–" if mb is None else f"{mb:,.0f}"])  # fmt: skip
+    return rows(
+        ["images x captions, dim", "form", "ms", "times ours", "MB extra"], body
+    )
+
+
+def loading() -> str:
+    """Decoding and resizing, beside a DataLoader."""
+    body = []
+    for name, row in figures("bench/loading").items():
+        if isinstance(row, dict) and "speedup" in row:
+            first, second = row["speedup"], row["speedup_second"]
+            each = 1000 * row["seconds"]["rsnb"] / row["images"]
+            body.append([name, f"{row['images']:,}", f"{each:.2f}",
+                         f"{first['uint8']:.2f}", f"{first['float']:.2f}",
+                         f"{second['uint8']:,.0f}"])  # fmt: skip
+    head = ["images", "number", "ms an image", "x, to uint8", "x, to float"]
+    return rows([*head, "x, second pass"], body)
+
+
+def embedding() -> str:
+    """Embedding, beside a plain loop."""
+    body = []
+    for name, row in figures("bench/embedding").items():
+        for what in ("embed images", "embed texts"):
+            if isinstance(row, dict) and what in row:
+                x = row[what]
+                body.append([f"{name}, {what}", ms(x["seconds"]["rsnb"]),
+                             f"{x['speedup']:.2f}", f"{x['speedup_ready']:.2f}",
+                             f"{100 * x['forward_share']:.1f}"])  # fmt: skip
+    head = ["backbone, work", "ms", "x plain loop", "x loop on ready tensors"]
+    return rows([*head, "% in the model"], body)
+
+
+def train() -> str:
+    """Training steps, beside open_clip's own loop."""
+    body = []
+    for name, row in figures("bench/train").items():
+        if isinstance(row, dict):
+            for arm, speed in row["images_per_second"].items():
+                ratio = row["images_per_second"]["rsnb"]["median"] / speed["median"]
+                body.append([name, arm.replace("_", " "), f"{speed['median']:,.0f}",
+                             f"{ratio:.2f}"])  # fmt: skip
+    return rows(["backbone", "arm", "images/s", "ours over it"], body)
+
+
+def local() -> str:
+    """The local similarity by Gram matrices and directly."""
+    found = figures("bench/local-similarity")
+    times = {k: statistics.median(v) for k, v in found["all_seconds"].items()}
+    body = [[form, f"{t:.2f}", f"{found['peak_mb'][form]:,.0f}",
+             f"{t / times['gram']:.1f}"] for form, t in times.items()]  # fmt: skip
+    return rows(["form", "s", "MB extra", "times ours"], body)
+
+
+def grouped() -> str:
+    """Text-to-text retrieval of a test set, beside the published loop."""
+    found = figures("bench/t2t-search")
+    body = [[arm, f"{t:.2f}", f"{found['speedup'][arm]:.1f}"]
+            for arm, t in found["seconds"].items()]  # fmt: skip
+    return rows(["form", "s", "loop over it"], body)
+
+
+def exact() -> str:
+    """Exact search, beside peers and limits."""
+    body = []
+    for shape, by in figures("bench/search")["exact"].items():
+        for c, row in by.items():
+            took = row["seconds"]
+            body.append([shape, c, *(ms(took[k]) for k in
+                         ("rsnb", "NumPy", "torch", "FAISS", "FAISS, tuned")),
+                         row["binds"],
+                         f"{100 * row['share_of_limit']:.0f}"])  # fmt: skip
+    head = ["rows x dim", "queries", "ours, ms", "NumPy", "torch", "FAISS"]
+    return rows([*head, "FAISS, tuned", "binds", "% of limit"], body)
+
+
+def cadre() -> str:
+    """CADRE a query, by candidates and views."""
+    found = figures("bench/cadre")
+    body = [[f"{what} {n}", f"{r['median']:.1f}", f"{r['p95']:.1f}"]
+            for what, by in (("K =", found["candidates"]), ("views:", found["views"]),
+                             ("gallery of", found["gallery"]))
+            for n, r in sorted(by.items(), key=lambda kv: int(kv[0]))]  # fmt: skip
+    return rows(["setting", "median ms", "95 % below"], body)
+
+
+def book() -> str:
+    """The book, cold and warm."""
+    found = figures("bench/book")
+    body = [["from nothing", f"{found['cold']:,.0f}"],
+            *([f"… page {name}", f"{t:,.0f}"] for name, t in found["pages"].items()),
+            ["one word of prose changed", f"{found['prose_changed']:,.0f}"],
+            ["nothing changed", f"{found['warm']:,.0f}"]]  # fmt: skip
+    return rows(["`make book`", "s"], body)
+
+
+def promise(name: str) -> str:
+    """Say how many checks of a promise passed, and failed with its mechanism off."""
+    found = figures("trust")["battery"]["promises"][name]
+    checks, off = (found[way].get("passed", 0) for way in ("checks", "off"))
+    twins = f"; {off} more with the mechanism off" if off else ""
+    skipped = sum(found[way].get("skipped", 0) for way in ("checks", "off"))
+    return f"{checks:,}{twins}" + (f"; {skipped} skipped" if skipped else "")
+
+
+def handed() -> str:
+    """Numbers that the tests handed over, by promise."""
+    found = figures("trust")["battery"]["promises"]
+    body = []
+    for name in sorted(found, key=lambda n: (not n.startswith("P"), len(n), n)):
+        for what, kept in found[name]["figures"].items():
+            of = "" if kept["of"] is None else f" of {kept['of']:,}"
+            body.append([name, what, f"{_plain(kept['value'])}{of}"])
+    return rows(["promise", "what", "last run"], body)
+
+
+def _plain(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else f"{value:,}"
+
+
+TABLES: Mapping[str, Callable[[], str]] = {
+    "recall": recall, "loading": loading, "embedding": embedding, "train": train,
+    "local": local, "grouped": grouped, "exact": exact, "cadre": cadre, "book": book,
+    "handed": handed,
+}  # fmt: skip
+
+
+def fill(text: str) -> str:
+    """Return a page with all its numbers and tables."""
+
+    def number(found: re.Match[str]) -> str:
+        name, path, spec = found.groups()
+        value = reduce(lambda at, key: at[int(key) if isinstance(at, list) else key],
+                       path.split("/"), figures(name))  # fmt: skip
+        return format(value, spec)
+
+    text = TABLE.sub(lambda m: TABLES[m[1]](), text)
+    return NUMBER.sub(number, PROMISE.sub(lambda m: promise(m[1]), text))
+
+
+def draw(root: Path, out: Path) -> None:
+    """Write the filled pages of the tree `root` to the folder `out`."""
+    for page in PAGES:
+        text = (root / "book" / f"{page}.md").read_text("utf-8")
+        write_bytes(out / f"{page}.md", fill(text).encode())
+
+
+if __name__ == "__main__":
+    draw(Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve())
