@@ -6,7 +6,7 @@ PY := $(BIN)/python
 # The stamp is named by the lock's checksum: another lock, another installation.
 STAMP := $(VENV)/.rsnb-$(firstword $(shell cksum < requirements.lock))
 
-.PHONY: book test lint check bench nbval sync lock clean colab colab-image
+.PHONY: book test lint check bench trust nbval sync lock clean colab colab-image
 .DEFAULT_GOAL := book
 
 $(STAMP):
@@ -44,6 +44,11 @@ bench: $(STAMP)
 	$(PY) tests/bench/captioner_speed.py --what gpu --write
 	if $(PY) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
 	  $(PY) tests/bench/gpu.py --write; fi
+
+# Every promise of the page `reliability`; hours. Figures in book/results/trust.json.
+trust: $(STAMP)
+	$(PY) -m pip install --quiet --no-deps --require-hashes -r tests/trust/requirements.txt
+	$(PY) tests/trust/run.py
 
 # Repeat the executed pages and compare what is tagged nbval-check-output.
 nbval: $(STAMP)

@@ -24,9 +24,36 @@ def pytest_configure(config):
     config.addinivalue_line(
         "markers", "promise(*names, off=False): which promise this proves"
     )
-    config.stash_promises = defaultdict(
-        lambda: {"checks": Counter(), "off": Counter(), "figures": {}, "tests": set()}
-    )
+    config.pluginmanager.register(Counts(config.getoption("promises")))
+
+
+class Counts:
+    """What the reports say, added up; reports of other processes come here too."""
+
+    def __init__(self, path):
+        self.path = path
+        self.found = defaultdict(
+            lambda: {"checks": Counter(), "off": Counter(), "figures": {}, "tests": []}
+        )
+
+    def pytest_runtest_logreport(self, report):
+        if report.when == "call" or report.outcome != "passed":
+            own = [value for key, value in report.user_properties if key == "promise"]
+            for name, off in own:
+                kept = self.found[name]
+                kept["off" if off else "checks"][report.outcome] += 1
+                file = Path(report.location[0]).name
+                kept["tests"] = sorted({*kept["tests"], file})
+                for key, value in report.user_properties:
+                    if key == "figure":
+                        what, number, of = value
+                        kept["figures"][what] = {"value": number, "of": of}
+
+    def pytest_sessionfinish(self, session):
+        if self.path and not hasattr(session.config, "workerinput"):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(self.found, indent=1, sort_keys=True)
+            self.path.write_text(text + "\n")
 
 
 def tags(item):
@@ -41,7 +68,7 @@ def tags(item):
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        list(tags(item))
+        item.user_properties += [("promise", tag) for tag in tags(item)]
 
 
 @pytest.fixture
@@ -49,32 +76,7 @@ def figure(request):
     """Return `figure(name, value, of=None)`, kept under the test's promises."""
 
     def keep(name, value, of=None):
-        request.node.user_properties.append(("figure", (name, value, of)))
+        plain = value.item() if hasattr(value, "item") else value  # of NumPy
+        request.node.user_properties.append(("figure", (name, plain, of)))
 
     return keep
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item, call):
-    report = yield
-    if report.when == "call" or report.outcome != "passed":
-        for name, off in tags(item):
-            kept = item.config.stash_promises[name]
-            kept["off" if off else "checks"][report.outcome] += 1
-            kept["tests"].add(Path(item.location[0]).name)
-            for key, value in item.user_properties:
-                if key == "figure":
-                    what, number, of = value
-                    kept["figures"][what] = {"value": number, "of": of}
-    return report
-
-
-def pytest_sessionfinish(session):
-    path = session.config.getoption("promises")
-    if path:
-        found = {
-            name: {**kept, "tests": sorted(kept["tests"])}
-            for name, kept in sorted(session.config.stash_promises.items())
-        }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")

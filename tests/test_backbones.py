@@ -16,6 +16,8 @@ from rsnb.errors import BackboneError, FileCorruptError
 from rsnb.pixels import load_pixels
 from toy import squares, tiny
 
+pytestmark = pytest.mark.promise("P10")
+
 # A real CLIP layout, small: what RemoteCLIP and GeoRSCLIP files hold, in few bytes.
 SMALL_CLIP = {
     "embed_dim": 32,

@@ -24,6 +24,7 @@ print("ran with", seed)
 """
 
 
+@pytest.mark.promise("P3")
 def test_build_reuse_and_refusal(toy_book, monkeypatch, capsys):
     root = toy_book(**{"00_one": PAGE, "01_two": "print(note)"})
     with pytest.raises(StalePageError, match="00_one: never run\n  01_two: never run"):
@@ -51,6 +52,7 @@ def test_build_reuse_and_refusal(toy_book, monkeypatch, capsys):
     assert "01_two" in said
 
 
+@pytest.mark.promise("P3")
 def test_other_parameters_or_a_touched_copy_are_not_published(toy_book):
     root = toy_book(**{"00_one": "print(seed)"})
     run(root, WORLD, settings={"seed": "8"})
@@ -131,6 +133,7 @@ def test_sound_pages_pass(tmp_path):
     assert list(check_html(tmp_path, tmp_path)) == ["a.html: no H1"]
 
 
+@pytest.mark.promise("P3")
 def test_manifest_states_what_a_page_was_made_from(toy_book):
     root = toy_book(**{"00_one": "1"})
     run(root, WORLD)

@@ -47,6 +47,7 @@ def test_write_and_read(tmp_path):
         assert line["run"] == lines[0]["digest"] == RUN.digest
 
 
+@pytest.mark.promise("P14")
 def test_resume(tmp_path):
     path = write(tmp_path / "a", 3)
     with CaptionFile(path, RUN) as file:
@@ -75,6 +76,7 @@ def test_a_file_can_hold_no_records(tmp_path):
         ({"versions": {"torch": "2.7"}}, r"versions is .*2\.6.*2\.7"),
     ],
 )
+@pytest.mark.promise("P14")
 def test_runs_do_not_mix(tmp_path, other, says):
     path = write(tmp_path / "a", 2)
     before = path.read_bytes()
@@ -94,6 +96,7 @@ def test_what_json_cannot_tell_apart_is_the_same_run(tmp_path):
         CaptionFile(path, RUN)
 
 
+@pytest.mark.promise("P12")
 def test_records_of_another_run_are_noticed(tmp_path):
     path = write(tmp_path / "a", 2)
     other = write(tmp_path / "b", 1, replace(RUN, model="n"))
@@ -105,6 +108,7 @@ def test_records_of_another_run_are_noticed(tmp_path):
             read(path)
 
 
+@pytest.mark.promise("P14")
 def test_a_torn_last_line_is_redone(tmp_path):
     path = write(tmp_path / "a", 3)
     whole = path.read_bytes()
@@ -120,6 +124,7 @@ def test_a_torn_last_line_is_redone(tmp_path):
 
 
 @pytest.mark.parametrize("tail", [b"\x00" * 50, b"\xff\xfe\n", b"{\n", b"\n"])
+@pytest.mark.promise("P14")
 def test_garbage_at_the_end_is_cut_off(tmp_path, tail):
     path = write(tmp_path / "a", 2)
     whole = path.read_bytes()
@@ -129,6 +134,7 @@ def test_garbage_at_the_end_is_cut_off(tmp_path, tail):
     assert path.read_bytes() == whole
 
 
+@pytest.mark.promise("P14")
 def test_a_line_that_lacks_only_its_end_is_kept(tmp_path):
     path = write(tmp_path / "a", 3)
     whole = path.read_bytes()
@@ -139,6 +145,7 @@ def test_a_line_that_lacks_only_its_end_is_kept(tmp_path):
     assert path.read_bytes() == write(tmp_path / "b", 4).read_bytes()
 
 
+@pytest.mark.promise("P14")
 def test_a_torn_first_line_is_written_anew(tmp_path):
     path = write(tmp_path / "a", 0)
     whole = path.read_bytes()
@@ -160,11 +167,12 @@ def test_a_torn_first_line_is_written_anew(tmp_path):
         (lambda x: x.replace(b'"image"', b'"picture"'), "line 3: KeyError"),
         (lambda x: x.replace(b'"variants": [', b'"variants": [NaN, '), "NaN is not"),
         (lambda x: x[:-1] + b', "raw": ""}', "key occurs twice"),
-        (lambda x: x.replace(b"i/1.png", b"i/0.png"), "second record of i/0.png"),
+        (lambda x: x.replace(b"i/1.png", b"i/0.png"), "changed since it was written"),
         (lambda x: b"[]", "line 3: TypeError"),
         (lambda x: b"7", "line 3: TypeError"),
     ],
 )
+@pytest.mark.promise("P12")
 def test_damage_before_the_end_is_refused(tmp_path, change, says):
     path = write(tmp_path / "a", 3)
     lines = path.read_bytes().split(b"\n")
@@ -177,6 +185,14 @@ def test_damage_before_the_end_is_refused(tmp_path, change, says):
     assert path.read_bytes() == before
 
 
+def test_an_image_has_one_record(tmp_path):
+    path = write(tmp_path / "a", 3)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines, lines[2], lines[1]]))
+    with pytest.raises(FileCorruptError, match=r"second record of i/1\.png"):
+        read(path)
+
+
 @pytest.mark.parametrize(
     "head",
     [
@@ -187,6 +203,7 @@ def test_damage_before_the_end_is_refused(tmp_path, change, says):
         '{"rsnb": "captions", "schema": 1, "run": {"x": %s}, "digest": "%s"}',
     ],
 )
+@pytest.mark.promise("P12")
 def test_a_damaged_first_line_is_refused(tmp_path, head):
     path = tmp_path / "a"
     args = (json.dumps(asdict(RUN)), RUN.digest) if "%" in head else ()
@@ -196,6 +213,7 @@ def test_a_damaged_first_line_is_refused(tmp_path, head):
 
 
 @pytest.mark.parametrize("text", ["notes\n", "notes", '{"image": "a"}\n', "[1]\n\n"])
+@pytest.mark.promise("P13")
 def test_a_file_of_something_else_is_not_touched(tmp_path, text):
     path = tmp_path / "a"
     path.write_text(text)
@@ -239,6 +257,7 @@ def start(path, n):
     return process
 
 
+@pytest.mark.promise("P14")
 def test_kill_loses_at_most_the_record_in_flight(tmp_path):
     path, there, n = tmp_path / "a", set(), 120
     rng = np.random.default_rng(4)
@@ -258,6 +277,7 @@ def test_kill_loses_at_most_the_record_in_flight(tmp_path):
     assert read(path) == (RUN, [big(k) for k in range(n)])
 
 
+@pytest.mark.promise("P13")
 def test_one_writer_at_a_time(tmp_path):
     path = write(tmp_path / "a", 1)
     with CaptionFile(path, RUN) as file:
@@ -273,6 +293,7 @@ def test_one_writer_at_a_time(tmp_path):
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+@pytest.mark.promise("P13")
 def test_a_write_that_fails_leaves_no_half_line(tmp_path, monkeypatch, error):
     path = write(tmp_path / "a", 1)
     with CaptionFile(path, RUN) as file:
@@ -285,6 +306,7 @@ def test_a_write_that_fails_leaves_no_half_line(tmp_path, monkeypatch, error):
     assert read(path)[1] == [record(0), record(1)]
 
 
+@pytest.mark.promise("P13")
 def test_a_short_write_is_taken_back(tmp_path):
     class Full:
         def __init__(self, file):
@@ -356,7 +378,8 @@ def test_one_line_is_one_record(tmp_path):
 @pytest.mark.parametrize(
     ("data", "error", "says"),
     [
-        (b"", DataError, None),
+        (b"", FileCorruptError, "is empty"),
+        (b"[]", DataError, None),
         (b"{}\n{", FileCorruptError, "line 2: "),
         (b'{"image": "a"}\n{"image": NaN}\n', FileCorruptError, "line 2: NaN"),
         (b'{"image": "a"}\nb\xff\n', FileCorruptError, "line 2: 'utf-8'"),

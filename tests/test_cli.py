@@ -35,6 +35,7 @@ def test_module_runs_and_states_its_version():
         ["describe", "world", "--out", "x.jsonl", "--prompt", "poem"],
     ],
 )
+@pytest.mark.promise("P1")
 def test_usage_errors(argv):
     with pytest.raises(SystemExit) as e:
         main(argv)
@@ -58,6 +59,7 @@ def test_usage_errors(argv):
         ["sweep", "noise", "ucm", "--part", "3/2"],
     ],
 )
+@pytest.mark.promise("P1")
 def test_bad_input_is_2_with_one_message(argv, capsys):
     assert main(argv) == 2
     err = capsys.readouterr().err
@@ -76,6 +78,7 @@ def test_bad_input_is_2_with_one_message(argv, capsys):
         (ParameterError("x"), 2),
     ],
 )
+@pytest.mark.promise("P1")
 def test_exit_codes(monkeypatch, capsys, error, code):
     def fail(*args):
         raise error

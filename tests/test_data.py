@@ -11,6 +11,8 @@ import fixtures_data as fx
 from rsnb.data import CARDS, load
 from rsnb.errors import DataError, DataProblems, FileCorruptError
 
+pytestmark = pytest.mark.promise("P15")
+
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory, monkeypatch):

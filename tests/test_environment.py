@@ -44,6 +44,7 @@ def version_of(pin: Requirement) -> str:
     return spec.version
 
 
+@pytest.mark.promise("P11")
 @pytest.mark.parametrize("want", declared(), ids=lambda r: r.name)
 def test_lock_satisfies_pyproject(want):
     name = canonicalize_name(want.name)
@@ -64,15 +65,57 @@ def test_pins_outside_the_lock_are_those_of_the_lock():
             )
 
 
-def test_every_pin_has_hashes_and_no_host():
-    blocks = re.split(r"\n(?=[A-Za-z0-9])", LOCK)
-    assert len(blocks) >= len(PINS)
+@pytest.mark.promise("P11")
+def check_pins(text):
+    blocks = [b for b in re.split(r"\n(?=[A-Za-z0-9])", text) if b[0].isalnum()]
     for block in blocks:
-        if re.match(r"[A-Za-z0-9]", block):
-            assert "--hash=sha256:" in block, block.splitlines()[0]
-    assert not re.search(r"://| @ |^--", LOCK, re.M)
+        assert re.match(r"[\w.\[\]-]+==[\w.+!]+ ", block), block.splitlines()[0]
+        assert "--hash=sha256:" in block, block.splitlines()[0]
+    assert not re.search(r"://| @ |^--", text, re.M)
+    return len(blocks)
 
 
+def test_every_pin_has_hashes_and_no_host(figure):
+    assert check_pins(LOCK) >= len(PINS)
+    figure("dependencies pinned and hashed", len(PINS), of=len(PINS))
+    for path in REPO.glob("tests/*/requirements.txt"):
+        assert check_pins(path.read_text())
+
+
+@pytest.mark.promise("P11", off=True)
+@pytest.mark.parametrize(
+    "line",
+    ["a==1.0\n", "a>=1 --hash=sha256:0\n", "a\n", "a @ https://b/a --hash=sha256:0\n"],
+)  # fmt: skip
+def test_a_loose_pin_is_seen(line):
+    with pytest.raises(AssertionError):
+        check_pins(f"b==1 \\\n    --hash=sha256:0\n{line}")
+
+
+# Versions below which a file or an archive could run code or bring the process down:
+# torch CVE-2025-32434, Pillow's decoders, Arrow, NumPy, YAML, templates and notebooks.
+FLOORS = {
+    "torch": "2.6", "pillow": "12.3", "safetensors": "0.5", "pyyaml": "5.4",
+    "jinja2": "3.1.6", "nbconvert": "7.17", "numpy": "2.0", "pyarrow": "14.0.1",
+}  # fmt: skip
+
+
+def too_old(pins):
+    known = {canonicalize_name(p.name): Version(version_of(p)) for p in pins}
+    return [n for n, v in FLOORS.items() if known.get(n, Version("0")) < Version(v)]
+
+
+@pytest.mark.promise("P11")
+def test_no_pin_is_below_a_known_advisory():
+    assert not too_old(PINS)
+
+
+@pytest.mark.promise("P11", off=True)
+def test_an_old_pin_is_seen():
+    assert too_old([*PINS, Requirement("torch==2.5.1")]) == ["torch"]
+
+
+@pytest.mark.promise("P11")
 def test_installed_is_what_is_locked():
     wrong = []
     for pin in PINS:

@@ -8,6 +8,8 @@ import pytest
 from rsnb.errors import EmbeddingError, ParameterError
 from rsnb.index import Searcher
 
+pytestmark = pytest.mark.promise("P7", "P8")
+
 HALF = np.float32(0.5)
 
 

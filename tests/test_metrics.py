@@ -27,6 +27,8 @@ from rsnb.metrics import (
     similarity,
 )
 
+pytestmark = pytest.mark.promise("P7", "P8", "P9")
+
 KEYS = ["i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "mR"]
 
 

@@ -15,6 +15,8 @@ from rsnb.parsing import ParseError, from_public, parse, strict_loads, variants_
 from rsnb.records import RAW_LIMIT, Record, Variant
 from test_records import five, variant
 
+pytestmark = pytest.mark.promise("P16")
+
 A, B = variant(0), variant(1)
 ONE = json.dumps(asdict(A))
 TWO = json.dumps({"variants": [asdict(A), asdict(B)]}, indent=1)

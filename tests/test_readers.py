@@ -20,6 +20,8 @@ from rsnb.data import load
 from rsnb.errors import DataError, DataProblems, FileCorruptError
 from rsnb.images import decode_image, is_safe_name
 
+pytestmark = pytest.mark.promise("P15")
+
 LAYOUTS = {
     "Karpathy JSON": (fx.karpathy, fx.write_images),
     "HarMA JSON": (fx.harma, lambda r: fx.write_images(r / "images")),

@@ -30,6 +30,7 @@ def no_kernel(monkeypatch):
     monkeypatch.setattr("papermill.execute_notebook", refuse)
 
 
+@pytest.mark.promise("P3")
 def test_runs_then_stands_then_reruns_what_changed(toy_book, monkeypatch, capsys):
     monkeypatch.setenv("RSNB_DATA", "/nowhere")
     code = (  # a bar in one run and none in the next would differ under nbval
@@ -67,6 +68,7 @@ def test_runs_then_stands_then_reruns_what_changed(toy_book, monkeypatch, capsys
         ),
     ],
 )
+@pytest.mark.promise("P1")
 def test_failures_are_told_apart(toy_book, code, error, says):
     root = toy_book(**{"00_bad": code})
     with pytest.raises(error, match=says):
@@ -74,6 +76,7 @@ def test_failures_are_told_apart(toy_book, code, error, says):
     assert not (root / "build/run/world/00_bad.ipynb").exists()
 
 
+@pytest.mark.promise("P1")
 def test_exit_codes(toy_book, capsys):
     root = toy_book(**{"00_bad": "1 / 0"})
     base = ["run", "--root", str(root)]
@@ -105,12 +108,14 @@ def test_exit_codes(toy_book, capsys):
         ["quick=yes"],
     ],
 )
+@pytest.mark.promise("P2")
 def test_bad_parameters_stop_before_a_kernel(toy_book, no_kernel, settings):
     root = toy_book(**{"00_one": "print(1)"})
     with pytest.raises(ParameterError):
         run(root, WORLD, settings=parse_settings(settings))
 
 
+@pytest.mark.promise("P2")
 def test_parameters_take_the_type_of_their_default(toy_book):
     root = toy_book(**{"00_one": "1", "01_two": "2"})
     books = find_pages(root)
@@ -124,6 +129,7 @@ def test_parameters_take_the_type_of_their_default(toy_book):
 
 
 @pytest.mark.parametrize("cell", ["seed = 1", "profile = 3", "profile = [1]", ""])
+@pytest.mark.promise("P2")
 def test_parameters_cell_must_be_flat_and_name_profile(toy_book, cell):
     root = toy_book(**{"00_one": "1"})
     path = root / "notebooks/00_one.ipynb"
@@ -135,6 +141,7 @@ def test_parameters_cell_must_be_flat_and_name_profile(toy_book, cell):
 
 
 @pytest.mark.parametrize("only", ["7", "00_two", "two"])
+@pytest.mark.promise("P2")
 def test_unknown_page(toy_book, no_kernel, only):
     root = toy_book(**{"00_one": "1"})
     with pytest.raises(ParameterError, match="00_one"):
@@ -147,6 +154,7 @@ def test_no_pages(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["edit", "outputs", "no twin"])
+@pytest.mark.promise("P5")
 def test_pair_out_of_step_stops(toy_book, no_kernel, damage):
     root = toy_book(**{"00_one": "print(1)"})
     path = root / "notebooks/00_one.ipynb"
@@ -174,6 +182,7 @@ def test_named_data_must_be_there_before_a_kernel(
     assert main(["run", "--root", str(root), "--profile", "ucmm"]) == 2
 
 
+@pytest.mark.promise("P3")
 def test_path_profile_reruns_when_its_data_changes(toy_book, tmp_path):
     root = toy_book(**{"00_one": "print(profile)"})
     data = tmp_path / "my set"
@@ -189,6 +198,7 @@ def test_path_profile_reruns_when_its_data_changes(toy_book, tmp_path):
 
 
 @pytest.mark.parametrize("part", ["code", "weights", "receipts", "lock", "source"])
+@pytest.mark.promise("P3")
 def test_every_input_counts(toy_book, part):
     root, package = toy_book(**{"00_one": "1"}), pages.PACKAGE
     (package / "weights").mkdir()

@@ -92,11 +92,16 @@ def cache_entry(folder, data):
     """A damaged entry is made anew; what was found is never loaded."""
     os.environ["RSNB_CACHE"] = str(folder)  # put back by the fixture
 
-    def make():
-        raise RsnbError("made anew")
+    made = []
 
-    name = files.fingerprint({"a": 1})[:32]
-    path = folder / "kind" / f"{name}.safetensors"
+    def make():
+        if made:
+            raise RsnbError("made anew")
+        made.append(1)
+        return {"x": np.ones(2)}
+
+    cache.cached_arrays("kind", {"a": 1}, make)
+    (path,) = (folder / "kind").glob("*.safetensors")
     files.write_with_receipt(path, data)
     with pytest.warns(UserWarning, match="moved"):
         cache.cached_arrays("kind", {"a": 1}, make)

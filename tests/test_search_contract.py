@@ -14,6 +14,8 @@ from rsnb.exact import nearest
 from rsnb.index import Searcher
 from rsnb.ondisk import DiskSearcher, StreamedSearcher, build_index
 
+pytestmark = pytest.mark.promise("P7", "P8")
+
 N, D, K = 3000, 16, 10
 
 

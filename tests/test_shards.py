@@ -43,6 +43,7 @@ def test_what_is_written_is_read(folder):
     found.verify()
 
 
+@pytest.mark.promise("P13")
 def test_only_what_is_missing_or_damaged_is_made_again(folder):
     (folder / "manifest.json").unlink()
     (folder / "part-00000.safetensors.json").unlink()
@@ -54,6 +55,7 @@ def test_only_what_is_missing_or_damaged_is_made_again(folder):
     shards.Shards(folder).verify()
 
 
+@pytest.mark.promise("P13")
 def test_a_killed_writer_loses_no_finished_part(tmp_path):
     code = f"""
 import os, sys
@@ -67,13 +69,16 @@ def killed(i):
 shards.write({str(tmp_path)!r}, 3, killed, IDENTITY)
 """
     assert subprocess.run([sys.executable, "-c", code]).returncode == -9
-    with pytest.raises(FileCorruptError, match=r"manifest\.json cannot be read: No such file"):
+    with pytest.raises(
+        FileCorruptError, match=r"manifest\.json cannot be read: No such file"
+    ):
         shards.Shards(tmp_path)
     made = []
     shards.write(tmp_path, 3, lambda i: made.append(i) or make(i), IDENTITY)
     assert made == [2]
 
 
+@pytest.mark.promise("P13")
 def test_another_identity_is_refused(folder):
     other = {**IDENTITY, "model": "else"}
     with pytest.raises(DataError, match="model is 'toy' there, 'else' now"):
@@ -113,6 +118,7 @@ def edit(folder):
 
 
 @pytest.mark.parametrize("damage", [swap, flip, cut, lose, edit])
+@pytest.mark.promise("P12")
 def test_damage_is_found(folder, damage):
     damage(folder)
     with pytest.raises(FileCorruptError):
@@ -125,6 +131,7 @@ def test_damage_is_found(folder, damage):
             shards.finish(folder, 3, IDENTITY)
 
 
+@pytest.mark.promise("P12")
 def test_a_part_that_changes_while_open_is_read_again(folder):
     found = shards.Shards(folder)
     found.verify()
@@ -133,6 +140,7 @@ def test_a_part_that_changes_while_open_is_read_again(folder):
         found.vectors(1)
 
 
+@pytest.mark.promise("P12")
 def test_a_manifest_that_lies_is_refused(folder):
     from rsnb.files import write_with_receipt
 

@@ -66,6 +66,7 @@ def same_bytes(a, b):
 
 @pytest.mark.parametrize("stop", [1, 4, 7])
 @pytest.mark.parametrize("tower", ["rn", "vit"])
+@pytest.mark.promise("P14")
 def test_resume_gives_the_same_bytes(tmp_path, stop, tower):
     settings = {
         "epochs": 3, "average": 0.9, "jitter": 0.1, "mix": 0.4,
@@ -105,6 +106,7 @@ def unbroken():
         ("local", [4]),
     ],
 )
+@pytest.mark.promise("P14")
 def test_resume_with_a_method_gives_the_same_bytes(tmp_path, unbroken, name, stops):
     settings = {"paced": PACED, "local": LOCAL}[name]
     for n in stops:
@@ -134,6 +136,7 @@ def test_the_judge_sees_the_model_as_it_is_without_a_running_mean():
     assert (found[0].loss != found[1].loss).any()
 
 
+@pytest.mark.promise("P14")
 def test_another_method_may_not_take_over_the_folder(tmp_path):
     run(tmp_path, max_steps=1, tower="vit")
     with pytest.raises(ParameterError, match="other settings"):
@@ -204,6 +207,7 @@ def test_local_terms_need_a_vit():
         run(method=LOCAL["method"])
 
 
+@pytest.mark.promise("P14")
 def test_another_run_may_not_take_over_the_folder(tmp_path):
     run(tmp_path, max_steps=1)
     with pytest.raises(ParameterError, match="other settings"):

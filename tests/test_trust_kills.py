@@ -5,17 +5,20 @@ Each has a twin that takes the mechanism away and shows that the check then fail
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from rsnb import captionfile, files
+from rsnb import cache, captionfile, files
 from rsnb.errors import ResourceError
 from writers import (
     BYTES,
     CACHED,
+    DATA,
     LINES,
     PAIRED,
     RECEIPT,
@@ -85,9 +88,7 @@ def test_two_writers_of_one_cache_entry(tmp_path):
             key = {"n": n}
 
             def make(key=key):
-                from rsnb.cache import cached_arrays
-
-                got = cached_arrays("c", key, lambda: arrays(1))["x"]
+                got = cache.cached_arrays("c", key, lambda: arrays(1))["x"]
                 assert (got == 1).all()
 
             assert [ended(p) for p in [forked(make), forked(make)]] == [0, 0]
@@ -131,11 +132,51 @@ def test_off_rename(folder, monkeypatch):
 
 
 @pytest.mark.promise("P13", off=True)
-@pytest.mark.parametrize("check", [check_lines, check_two_writers])
-def test_off_pairing(folder, monkeypatch, check):
+def test_off_pairing(folder, monkeypatch):
     monkeypatch.setattr(files, "write_with_receipt", unpaired)
     with pytest.raises((*FAILED, files.FileCorruptError)):
-        check(RECEIPT, folder)
+        check_lines(RECEIPT, folder)
+
+
+@pytest.mark.promise("P13", off=True)
+def test_off_pairing_beside_another(folder, monkeypatch):
+    """A second writer that comes between data and receipt."""
+    write_json = files.write_json
+
+    def late(path, value):
+        monkeypatch.setattr(files, "write_json", write_json)
+        unpaired(folder / "a", DATA[1], which=1)
+        return write_json(path, value)
+
+    monkeypatch.setattr(files, "write_json", late)
+    unpaired(folder / "a", DATA[0], which=0)
+    with pytest.raises(files.FileCorruptError):
+        RECEIPT.get(folder, "a")
+
+
+def check_code(folder, monkeypatch):
+    """Change the module that makes an entry; what it made before is not found."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.syspath_prepend(folder)
+    text = "import numpy as np\ndef make():\n    return {'x': np.full(2, 0)}\n"
+    for value in (0, 1):
+        (folder / "maker.py").write_text(text.replace("0)", f"{value})"))
+        monkeypatch.delitem(sys.modules, "maker", raising=False)
+        make = importlib.import_module("maker").make
+        with cache_in(folder):
+            assert (cache.cached_arrays("c", {}, make)["x"] == value).all()
+
+
+@pytest.mark.promise("P13")
+def test_new_code_finds_nothing_that_old_code_made(folder, monkeypatch):
+    check_code(folder, monkeypatch)
+
+
+@pytest.mark.promise("P13", off=True)
+def test_off_the_code_in_the_key(folder, monkeypatch):
+    monkeypatch.setattr(cache, "import_module", lambda name: cache)
+    with pytest.raises(FAILED):
+        check_code(folder, monkeypatch)
 
 
 @pytest.mark.promise("P13", off=True)
@@ -167,8 +208,6 @@ def test_off_torn_lines_are_dropped(folder, monkeypatch):
 
 @pytest.mark.promise("P13", off=True)
 def test_off_the_check_of_cache_entries(folder, monkeypatch):
-    from rsnb import cache
-
     CACHED.put(folder, "a", 0)
     (entry,) = (folder / "c").glob("*.safetensors")
     entry.write_bytes(cache.st_save(arrays(1)))

@@ -130,7 +130,7 @@ def highest_id_first(query, row, score, n, k):
     return row[best], score[best]
 
 
-@pytest.mark.promise("P7", off=True)
+@pytest.mark.promise("P7", "P9", off=True)
 @pytest.mark.parametrize("off", ["metric", "search"])
 def test_without_the_rule_of_ties_the_check_fails(monkeypatch, off):
     if off == "metric":

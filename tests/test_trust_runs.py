@@ -119,7 +119,7 @@ def flip(path):
     path.write_bytes(data)
 
 
-def check_stale(root):
+def check_stale(root, *names):
     """Change one byte of the package's metrics; the build refuses and names pages."""
     shutil.copy(METRICS, pages.PACKAGE / "metrics.py")
     assert main(["run", "--root", str(root)]) == 0
@@ -127,21 +127,23 @@ def check_stale(root):
     flip(pages.PACKAGE / "metrics.py")
     with pytest.raises(StalePageError) as e:
         book.stage(root)
-    for name in ("00_one", "01_two"):
+    for name in names:
         assert f"{name}: changed: code" in str(e.value)
 
 
 @pytest.mark.promise("P3")
-def test_a_changed_byte_of_the_package(toy_book, capsys, figure):
+@pytest.mark.parametrize(
+    "show", [book.stage, pytest.param(book.build, marks=pytest.mark.trust)]
+)
+def test_a_changed_byte_of_the_package(toy_book, capsys, show, figure):
     root = toy_book(**{"00_one": "print(seed)", "01_two": "print(note)"})
-    check_stale(root)
+    check_stale(root, "00_one", "01_two")
     assert main(["build", "--root", str(root)]) == 2
     assert "01_two: changed: code" in capsys.readouterr().err
-    # the two steps of `make book`
+    # the two steps of `make book`; the second in full where there is time
     assert main(["run", "--root", str(root)]) == 0
     assert capsys.readouterr().out.count("changed: code") == 2
-    assert main(["build", "--root", str(root)]) == 0
-    assert (root / "build/_build/html/notebooks/01_two.html").is_file()
+    assert show(root).exists()
     figure("stale pages refused, then run again", 2, of=2)
 
 
@@ -161,7 +163,7 @@ def test_off_stale(toy_book, monkeypatch, part):
     else:  # the code is no input
         monkeypatch.setattr(pages, "tree_digest", lambda folder, *skip: "same")
     with pytest.raises(FAILED):
-        check_stale(toy_book(**{"00_one": "print(seed)", "01_two": "print(note)"}))
+        check_stale(toy_book(**{"00_one": "print(seed)"}), "00_one")
 
 
 # P5: pairs
@@ -191,26 +193,28 @@ def test_off_pairs(toy_book, monkeypatch):
 # P6: the same inputs, the same bytes
 
 PAGE = """
-import sys, warnings
+import sys
 from pathlib import Path
 import numpy as np
 import torch
-from rsnb import audit, backbones, data, embed, metrics, noise, report, stats
+from rsnb import backbones, data, embed, metrics, noise, report, stats
 torch.set_num_threads(int(sys.argv[2]))
 report.root = lambda: Path(sys.argv[1])
-pairs = data.load("world", split="test").subset(range(24))
+pairs = data.load("world").where("test").subset(range(24))
 emb = embed.embed(backbones.load("world-vit"), pairs, cache=False)
 found = metrics.evaluate(emb.sim, pairs.gt)
 wrong = noise.corrupt(pairs, 0.4)
-low, high = stats.bootstrap_ci(found, "mR", n=200)[:2]
+ci = stats.bootstrap_ci(found, metric="mR", n=200)
 more = {"hits": found.t2i_hits, "gt": wrong.gt, "words": sorted({
     w for c in wrong.captions for w in c.split()}), "emb": emb.img[:4]}
 EXTRA
-report.page("world", "toy", {**found.as_dict(), "low": low, "high": high}, **more)
+report.page("world", "toy", {**found.as_dict(), "low": ci.low, "high": ci.high}, **more)
 """
-# One run as it is, the same again, and one with all else that may differ
-RUNS = [("0", "1", "a"), ("0", "1", "a"), ("1", "2", "b")]
-ALL = [(seed, threads, at) for seed in "01" for threads in "12" for at in "ab"]
+# One run, and one with all else that may differ
+RUNS = [("0", "1", "a"), ("1", "2", "b")]
+ALL = [RUNS[0]] + [
+    (seed, threads, at) for seed in "01" for threads in "12" for at in "ab"
+]
 
 
 def check_bytes(folder, extra="", runs=RUNS):

@@ -10,6 +10,8 @@ import pytest
 from rsnb.errors import ParameterError
 from rsnb.widgets import Explorer, front_end
 
+pytestmark = pytest.mark.promise("P16")
+
 HOSTILE = "</script><script>alert(1)</script> & \u2028 <!--"
 
 

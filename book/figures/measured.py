@@ -167,6 +167,38 @@ def handed() -> str:
     return rows(["promise", "what", "last run"], body)
 
 
+def fuzzed() -> str:
+    """What the fuzzer did, by target."""
+    body = [[name, *(f"{row[k]:,}" for k in
+             ("seconds", "executions", "edges", "corpus files", "uncaught"))]
+            for name, row in figures("trust")["fuzz"]["targets"].items()]  # fmt: skip
+    head = ["target", "s", "executions", "edges", "inputs kept", "uncaught errors"]
+    return rows(head, body)
+
+
+def mutated() -> str:
+    """How many changed lines the tests noticed, by module."""
+    found = figures("trust")["mutate"]
+    body = [[name, *(f"{row[k]:,}" for k in ("mutants", "tried", "killed")),
+             f"{100 * row['killed'] / row['tried']:.1f}"]
+            for name, row in found["modules"].items()]  # fmt: skip
+    body.append(["all", "", f"{found['tried']:,}", f"{found['killed']:,}",
+                 f"{found['percent']:.1f}"])  # fmt: skip
+    return rows(["module", "mutants", "tried", "killed", "%"], body)
+
+
+def pythons() -> str:
+    """The fast suite under each Python."""
+    body = []
+    for version, row in figures("trust")["matrix"]["versions"].items():
+        if why := row.get("not run"):
+            body.append([version, "", "", f"not run: {why}"])
+        else:
+            counts = (f"{row.get(k, 0):,}" for k in ("passed", "failed"))
+            body.append([version, *counts, row["installed"]])
+    return rows(["Python", "passed", "failed", "installed"], body)
+
+
 def _plain(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else f"{value:,}"
 
@@ -174,7 +206,7 @@ def _plain(value: Any) -> str:
 TABLES: Mapping[str, Callable[[], str]] = {
     "recall": recall, "loading": loading, "embedding": embedding, "train": train,
     "local": local, "grouped": grouped, "exact": exact, "cadre": cadre, "book": book,
-    "handed": handed,
+    "handed": handed, "fuzzed": fuzzed, "mutated": mutated, "pythons": pythons,
 }  # fmt: skip
 
 

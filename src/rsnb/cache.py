@@ -6,6 +6,7 @@ Explained in `book/how_to_run.md`.
 import os
 import warnings
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -39,19 +40,23 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def cached_arrays(
-    kind: str, key: Mapping[str, Any], make: Callable[[], dict[str, np.ndarray]]
-) -> dict[str, np.ndarray]:
+    kind: str, key: Mapping[str, Any], make: Callable[[], dict[str, np.ndarray]],
+    *code: str,
+) -> dict[str, np.ndarray]:  # fmt: skip
     """Return named arrays from the cache, or make and store them.
 
-    The file is named by the content of `key`; put every input and the digest of the
-    code that makes the arrays in it. A corrupt entry is moved to `*.corrupt`, reported
-    once and made anew; it is never returned.
+    The file is named by the content of `key` and by the source of the modules that
+    decide the arrays, so that new code never finds what old code made. A corrupt entry
+    is moved to `*.corrupt`, reported once and made anew; it is never returned.
 
     Args:
         kind: folder inside the cache, such as `"embed"`.
         key: JSON-able description of all inputs.
         make: called when there is no valid entry; returns name → array.
+        *code: names of modules whose code matters, beside the one that holds `make`.
     """
+    places = (import_module(name).__file__ for name in (make.__module__, *code))
+    key = {**key, "code": fingerprint(*(Path(p).read_bytes() for p in places if p))}
     path = cache_dir() / kind / f"{fingerprint(dict(key))[:32]}.safetensors"
     if path.exists():
         try:

@@ -148,7 +148,7 @@ def _reviewed(pairs: Pairs, path: Path) -> Pairs:
         raise DataError(f"drop={path} is no file; `audit --mismatch` writes one.")
     try:
         table = csv.DictReader(io.StringIO(read_text(path), newline=""))
-        rows = [(table.line_num, row) for row in table]
+        lines = [(table.line_num, row) for row in table]
     except (*UNREADABLE, csv.Error) as e:
         raise DataError(f"drop={path} cannot be read ({e}). Save it as CSV.") from e
     if missing := {"id", "caption", "drop"} - set(table.fieldnames or ()):
@@ -157,7 +157,7 @@ def _reviewed(pairs: Pairs, path: Path) -> Pairs:
     for t, (i, text) in enumerate(zip(pairs.gt, pairs.captions, strict=True)):
         places.setdefault((pairs.ids[i], text), []).append(t)
     bad, keep = [], np.ones(len(pairs.captions), bool)
-    for line, row in rows:
+    for line, row in lines:
         key = row["id"] or "", (row["caption"] or "").removeprefix("'")
         mark = (row["drop"] or "").strip().lower()
         fault = None if places.get(key) else ("unknown caption", f"{key}")

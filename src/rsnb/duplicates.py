@@ -71,8 +71,8 @@ def image_prints(pairs: Pairs) -> dict[str, np.ndarray]:
         return {"hash": hashes, "thumb": thumbs}
 
     data, ids = pairs.source.get("sha256"), fingerprint(list(pairs.ids))
-    key = {"data": data, "ids": ids, "code": 1}
-    return cached_arrays("prints", key, make) if data else make()
+    key = {"data": data, "ids": ids}
+    return cached_arrays("prints", key, make, "rsnb.images") if data else make()
 
 
 def near_duplicates(a: Pairs, b: Pairs | None = None) -> Duplicates:

@@ -117,6 +117,7 @@ def embed(
 
     known = receipt["data"] and backbone.digest
     rows = fingerprint(list(pairs.ids), list(pairs.captions), pairs.gt)
-    key = {**receipt, "rows": rows, "code": 1}
-    got = cached_arrays("embed", key, make) if cache and known else make()
+    key = {**receipt, "rows": rows}
+    code = "rsnb.backbones", "rsnb.pixels", "rsnb.images"
+    got = cached_arrays("embed", key, make, *code) if cache and known else make()
     return Embeddings(got["img"], got["txt"], receipt)

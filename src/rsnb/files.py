@@ -16,12 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from rsnb.errors import FileCorruptError, ResourceError
+from rsnb.errors import FileCorruptError, ResourceError, RsnbError
 
 __all__ = ["checked_receipt", "fingerprint", "install", "read_json", "read_verified",
            "read_with_receipt", "receipt_path", "sha256_bytes", "sha256_file",
            "tree_digest", "write_bytes", "write_json",
            "write_with_receipt"]  # fmt: skip
+
+_WRITE = "written", ResourceError, "What was there stands. Make room."
+_READ = "read", FileCorruptError, "Restore it or rebuild it."
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -61,12 +64,11 @@ def tree_digest(folder: Path, *skip: str) -> str:
 
 
 @contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def _typed(path: Path, done: str, kind: type[RsnbError], fix: str) -> Iterator[None]:
     try:
         yield
     except OSError as e:
-        what = f"{path} cannot be written: {e.strerror or e}"
-        raise ResourceError(f"{what}. What was there stands. Make room.") from e
+        raise kind(f"{path} cannot be {done}: {e.strerror or e}. {fix}") from e
 
 
 def _draft(path: Path, data: bytes) -> Path:
@@ -93,8 +95,7 @@ def write_bytes(path: str | Path, data: bytes) -> Path:
     Raises:
         ResourceError: disk full, read-only or not allowed; the old file stands.
     """
-    path = Path(path)
-    with _writing(path):
+    with _typed(path := Path(path), *_WRITE):
         tmp = _draft(path, data)
         try:
             tmp.replace(path)
@@ -124,7 +125,7 @@ def receipt_path(path: str | Path) -> Path:
 
 def write_with_receipt(path: str | Path, data: bytes, /, **facts: Any) -> Path:
     """Write `data` and a receipt of its sha256, size and `facts`: both or neither."""
-    with _writing(path := Path(path)):
+    with _typed(path := Path(path), *_WRITE):
         draft = _draft(path, data)
     own = {"sha256": sha256_bytes(data), "bytes": len(data)}
     return install(path, draft, {**facts, **own})
@@ -147,8 +148,10 @@ def install(path: Path, draft: Path, facts: Mapping[str, Any]) -> Path:
     """
     waiting = _waiting(path, str(facts["sha256"]))
     try:
-        with _writing(path), _held(path.parent):
-            write_json(waiting, dict(facts))
+        with _typed(path, *_WRITE), _held(path.parent):
+            with contextlib.suppress(FileNotFoundError):
+                receipt_path(path).stat()  # too long a name fails before anything moves
+            write_json(waiting, {**facts, "receipt": _sum(facts)})
             aside = draft.with_name(f"{draft.name}-old")
             if path.is_dir():
                 path.replace(aside)
@@ -160,6 +163,11 @@ def install(path: Path, draft: Path, facts: Mapping[str, Any]) -> Path:
     finally:
         shutil.rmtree(draft) if draft.is_dir() else draft.unlink(missing_ok=True)
     return path
+
+
+def _sum(facts: Mapping[str, Any]) -> str:
+    """Return what tells a changed receipt; one without it is not judged."""
+    return fingerprint(json.loads(json.dumps(facts)))[:16]
 
 
 def _waiting(path: Path, sha256: str) -> Path:
@@ -191,7 +199,8 @@ def _facts(path: Path, sha256: str) -> dict[str, Any] | None:
         with contextlib.suppress(FileNotFoundError):
             facts = read_json(place)
             if isinstance(facts, dict) and facts.get("sha256") == sha256:
-                return facts
+                if facts.pop("receipt", None) in (None, _sum(facts)):
+                    return facts
     return None
 
 
@@ -205,19 +214,12 @@ def checked_receipt(
     """
     path = Path(path)
     for _ in range(3):  # a writer may come between data and receipt
-        try:
+        with _typed(path, *_READ):
             if (facts := _facts(path, digest(path))) is not None:
                 return facts
-        except OSError as e:
-            raise _unreadable(path, e) from e
     has = receipt_path(path).is_file()
     what = "does not match its receipt (sha256)" if has else "has no receipt beside it"
     raise FileCorruptError(f"{path} {what}. Restore both or rebuild it.")
-
-
-def _unreadable(path: Path, why: OSError) -> FileCorruptError:
-    what = f"{path} cannot be read: {why.strerror or why}"
-    return FileCorruptError(f"{what}. Restore it or rebuild it.")
 
 
 def read_with_receipt(path: str | Path) -> tuple[bytes, dict[str, Any]]:
@@ -240,10 +242,8 @@ def read_verified(path: str | Path, sha256: str | None = None) -> bytes:
     """
     if sha256 is None:
         return read_with_receipt(path)[0]
-    try:
+    with _typed(Path(path), *_READ):
         data = Path(path).read_bytes()
-    except OSError as e:
-        raise _unreadable(Path(path), e) from e
     if (found := sha256_bytes(data)) != sha256:
         what = f"{path}: sha256 is {found[:12]}…, expected {sha256[:12]}…"
         raise FileCorruptError(f"{what}. It changed or was cut short; rebuild it.")

@@ -79,6 +79,5 @@ def load_pixels(pairs: Pairs, side: int, *, cache: bool = True) -> np.ndarray:
     if not cache or not pairs.source.get("sha256"):
         return decode()["pixels"]
     ids = fingerprint(list(pairs.ids))
-    # raise "code" when `square` changes its result
-    key = {"data": pairs.source["sha256"], "ids": ids, "side": side, "code": 1}
-    return cached_arrays("pixels", key, decode)["pixels"]
+    key = {"data": pairs.source["sha256"], "ids": ids, "side": side}
+    return cached_arrays("pixels", key, decode, "rsnb.images")["pixels"]

@@ -21,7 +21,8 @@ from rsnb.errors import DataError, FileCorruptError
 __all__ = ["Shards", "finish", "has_part", "write", "write_part"]
 
 Columns = Mapping[str, np.ndarray | Sequence[str]]
-_DAMAGED = (SafetensorError, KeyError, TypeError, ValueError, AttributeError, OSError)
+_DAMAGED = (SafetensorError, ArithmeticError, LookupError, TypeError, ValueError,
+            AttributeError, OSError)  # fmt: skip
 
 
 def _part(folder: str | Path, i: int) -> Path:
@@ -201,11 +202,7 @@ class Shards:
             self._checked(i)
 
     def part(self, i: int) -> dict[str, Any]:
-        """Return part `i`: column → array, or list of strings.
-
-        Raises:
-            FileCorruptError: missing, changed, or not decodable.
-        """
+        """Return part `i`: column → array, or strings; `FileCorruptError` as above."""
         path = self._checked(i)
         try:
             arrays = st_load(path.read_bytes())
@@ -233,12 +230,15 @@ class Shards:
             FileCorruptError: missing or changed.
         """
         path = self._checked(i)
-        if i not in self._maps:
-            with path.open("rb") as f:
-                size = int.from_bytes(f.read(8), "little")
-                at = 8 + size + json.loads(f.read(size))["emb"]["data_offsets"][0]
-            shape, kind = (self._parts[i][0], self.dim), self.columns["emb"][0]
-            self._maps[i] = np.memmap(path, kind, "r", at, shape)
+        try:
+            if i not in self._maps:
+                with path.open("rb") as f:
+                    size = int.from_bytes(f.read(8), "little")
+                    at = 8 + size + json.loads(f.read(size))["emb"]["data_offsets"][0]
+                shape, kind = (self._parts[i][0], self.dim), self.columns["emb"][0]
+                self._maps[i] = np.memmap(path, kind, "r", at, shape)
+        except _DAMAGED as e:
+            raise FileCorruptError(f"{path} cannot be mapped ({e}).") from e
         return self._maps[i]
 
     def take(self, rows: np.ndarray) -> np.ndarray:

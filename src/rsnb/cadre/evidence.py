@@ -134,7 +134,8 @@ class Witness:
             return make()["gains"]
         what = fingerprint(list(pairs.ids), np.asarray(rows, np.int64), texts)
         key = {"data": data, "model": who, "turn": self.asking.typed, "pairs": what}
-        return cached_arrays("evidence", {**key, "code": 1}, make)["gains"]
+        code = "rsnb.vlm", "rsnb.captioners", "rsnb.phrases", "rsnb.images"
+        return cached_arrays("evidence", key, make, *code)["gains"]
 
     def rewrite(
         self, pairs: Pairs, rows: Sequence[int], queries: Sequence[str]

@@ -88,7 +88,7 @@ def look(
     key = {
         "weights": backbone.digest, "data": pairs.source.get("sha256", ""),
         "activation": backbone.entry.activation, "side": side, "batch": BATCH,
-        "ids": fingerprint(list(pairs.ids)), "boxes": where.tolist(), "code": 1,
+        "ids": fingerprint(list(pairs.ids)), "boxes": where.tolist(),
     }  # fmt: skip
 
     def make() -> dict[str, np.ndarray]:
@@ -98,7 +98,8 @@ def look(
         return {"emb": np.stack(out, 1)}
 
     known = cache and key["weights"] and key["data"]
-    got = cached_arrays("views", key, make) if known else make()
+    code = "rsnb.embed", "rsnb.backbones", "rsnb.pixels", "rsnb.images"
+    got = cached_arrays("views", key, make, *code) if known else make()
     return Views(got["emb"], where, key)
 
 
