@@ -31,8 +31,8 @@
 # - RRSITR's patch-by-word score turned into a short code that an index can search.
 # - Ray for embedding and captioning, `torchrun` for training, with the numbers of
 #   one process.
-# - What a GPU gives, against its own limits.
-# - A plan on paper for a hundred million tiles, from unit costs that were measured.
+# - What a GPU gives against its own limits, and a plan on paper for a hundred million
+#   tiles.
 
 # %% tags=["hide-input"]
 import sys
@@ -205,18 +205,17 @@ report.table(flat[[*cols]].rename(columns=cols), "Two CPU cores")
 # An index buys speed with recall, and every kind has a knob for it:
 
 # %%
-million, curve = by_size["1000000"], {}
+million, knob = by_size["1000000"], {}
 for t in million["tried"]:
-    kind = t["kind"] + (", ranked again" if t["fetch"] else "")
     if t["fetch"] in (0, 100):
-        speed = t["queries_per_second"] / 1000
-        curve.setdefault(kind, {})[t["recall"]] = (speed,) * 3
-plots.bands(curve, "recall@10 against exact search", "1,000 queries a second")
+        name = t["kind"] + (", ranked again" if t["fetch"] else "")
+        knob.setdefault(name, {})[t["recall"]] = (t["queries_per_second"],) * 3
+plots.bands(knob, "recall@10 against exact search", "queries a second")
 
 # %% [markdown]
 # *Figure 1. A million rows: what recall costs, by kind of index, as its knob turns.
 # Queries come 256 at a time, on two cores. Exact search answers
-# {glue:text}`exact_rate:.2f` thousand a second.*
+# {glue:text}`exact_rate:.0f` a second.*
 #
 # A rule follows, for two cores and vectors of this kind. Up to about a hundred thousand
 # rows stay exact: a query takes {glue:text}`exact_ms:.1f` ms and nothing has to be
@@ -302,8 +301,7 @@ cols = {
     "global_mR": "global", "exact_mR": "local", "index.mR": "short code",
     "longest.mR": "long code", "fused_exact_mR": "0.9/0.1 sum",
 }  # fmt: skip
-title = "ViTs trained with RRSITR's loss, by seed: mR on test (%)"
-report.table(flat[[*cols]].rename(columns=cols), title)
+report.table(flat[[*cols]].rename(columns=cols), "By seed: mR on test (%)")
 
 # %% [markdown]
 # The same scores of ViTs that the loss has not trained:
@@ -417,16 +415,21 @@ report.table(asked[cols], title, digits=1)
 # %%
 card = max(gpu["embedding"], key=lambda r: (r["model"], r["batch"]))
 pq = by_size["10000000"]["IVF8192,PQ32"]
-core = unit["seconds_per_1000_images_1_thread"] / 1000
-hours = {"GPU hours": tiles / card["path_images_s"] / 3600,
-         "core hours": tiles * core / 3600}  # fmt: skip
-size = {"embeddings, 768 x float16": 2 * 768, "index": pq["bytes_per_vector"]}
+gpu_hours = tiles / card["path_images_s"] / 3600
+core_hours = tiles * unit["seconds_per_1000_images_1_thread"] / 3.6e6
+
+# %% [markdown]
+# An embedding of 768 numbers is kept as float16, beside the index.
+
+# %%
+stored = {"embeddings": 2 * 768, "index": pq["bytes_per_vector"]}
 plan = [
-    (f"embed, {card['model']}", "GPU hours", hours["GPU hours"], gpu_hour),
-    ("decode and embed, small ResNet", "core hours", hours["core hours"], core_hour),
-    *((f"a month of {k}", "TB", tiles * b / 1e12, terabyte_month)
-      for k, b in size.items()),
-]  # fmt: skip
+    (f"embed, {card['model']}", "GPU hours", gpu_hours, gpu_hour),
+    ("the same, small ResNet", "core hours", core_hours, core_hour),
+] + [
+    (f"a month of {what}", "TB", tiles * size / 1e12, terabyte_month)
+    for what, size in stored.items()
+]
 plan = pd.DataFrame(plan, columns=["what", "unit", "amount", "price"])
 plan["cost"] = plan["amount"] * plan["price"]
 report.table(plan, f"{tiles:,} tiles", index=False)
@@ -437,12 +440,17 @@ report.table(plan, f"{tiles:,} tiles", index=False)
 # unit cost of one was measured here, and it would be the largest row by far.
 
 # %%
-speed, limit = local["speed"], [r["share_of_limit"] for r in gpu["search"]]
 exact = report.receipt("bench/search")["figures"]["exact"]
 share = [r["share_of_limit"] for by in exact.values() for r in by.values()]
 good = [r["times_quicker_than_exact"] for r in million.values()
         if isinstance(r, dict) and r.get("recall", 0) >= 0.95]  # fmt: skip
 quick = [max(r[way] for r in good) for way in ("one", "batch")]
+
+# %% [markdown]
+# The text shows these numbers by name:
+
+# %%
+speed, limit = local["speed"], [r["share_of_limit"] for r in gpu["search"]]
 numbers = {
     "kept_low": 100 * local["worst_ratio"],
     "code_bytes": local["choice"]["bytes"],
@@ -452,7 +460,7 @@ numbers = {
     "ms_exact": speed["ms"]["exact from tokens"],
     "ms_index": speed["ms"]["index, int8"],
     "gpu_one": 100 * limit[0], "gpu_many": 100 * limit[-1],
-    "exact_rate": 256 / million["exact"]["batch_256_ms"],
+    "exact_rate": 256e3 / million["exact"]["batch_256_ms"],
     "exact_ms": by_size["100000"]["exact"]["one_query_ms"],
     "hnsw_recall": million["HNSW32"]["recall"],
     "streamed_ms": by_size["10000000"]["streamed"]["one_query_ms"],
@@ -460,7 +468,7 @@ numbers = {
     "limit_low": 100 * min(share), "limit_high": 100 * max(share),
     "pq_bytes": pq["bytes_per_vector"], "pq_recall": pq["recall"],
     "pq_ms": pq["one_query_ms"], "ray_gap": unit["largest_gap"],
-    "ddp_gap": steps["largest_gap"], "gpu_hours": hours["GPU hours"],
+    "ddp_gap": steps["largest_gap"], "gpu_hours": gpu_hours,
     "ray_2": unit["ratio_to_1_thread"]["ray_2_workers"],
     "threads_2": unit["ratio_to_1_thread"]["one_process_2_threads"],
     "ray_start": unit["start_seconds"]["ray"],

@@ -74,6 +74,12 @@ def test_probe_rejects_wrong_activation_and_preprocessing(tmp_path, key, value):
     backbones.save(path, tiny("vit"))
     receipt = Path(f"{path}.json")
     facts = json.loads(receipt.read_text())
+    with pytest.raises(FileCorruptError, match="does not match its receipt"):
+        receipt.write_text(
+            json.dumps({**facts, "entry": {**facts["entry"], key: value}})
+        )
+        backbones.load(str(path))
+    del facts["receipt"]  # as if it had been written so
     facts["entry"][key] = value
     receipt.write_text(json.dumps(facts))
     with pytest.raises(BackboneError, match="probe differs"):

@@ -49,11 +49,37 @@ def test_a_corrupt_entry_is_kept_aside_under_another_name(tmp_path, monkeypatch)
     cache.cached_arrays("k", {}, make)
     (path,) = (tmp_path / "k").glob("*.safetensors")
     path.write_bytes(b"broken")
-    with pytest.warns(UserWarning, match=r"cache entry moved to .*\.corrupt") as said:
+    with pytest.warns(UserWarning, match=r"cache entry moved to .*\.corrupt"):
         cache.cached_arrays("k", {}, make)
-    assert said[0].filename == __file__  # the caller is named
     assert path.with_suffix(".corrupt").read_bytes() == b"broken"
     assert cache.read_arrays(path)["x"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("receipt", [True, False])
+def test_a_corrupt_entry_leaves_no_receipt_behind(tmp_path, monkeypatch, receipt):
+    monkeypatch.setenv("RSNB_CACHE", str(tmp_path))
+    cache.cached_arrays("k", {}, lambda: {"x": np.ones(2)})
+    (path,) = (tmp_path / "k").glob("*.safetensors")
+    path.write_bytes(b"broken")
+    if not receipt:
+        files.receipt_path(path).unlink()
+
+    def stopped():
+        raise KeyboardInterrupt
+
+    with pytest.warns(UserWarning, match="moved"), pytest.raises(KeyboardInterrupt):
+        cache.cached_arrays("k", {}, stopped)
+    assert [p.name for p in (tmp_path / "k").iterdir()] == [f"{path.stem}.corrupt"]
+
+
+def test_the_warning_names_the_caller(tmp_path, monkeypatch):
+    monkeypatch.setenv("RSNB_CACHE", str(tmp_path))
+    cache.cached_arrays("k", {}, lambda: {"x": np.ones(2)})
+    (path,) = (tmp_path / "k").glob("*.safetensors")
+    path.write_bytes(b"broken")
+    with pytest.warns(UserWarning, match="cache entry") as said:
+        cache.cached_arrays("k", {}, lambda: {"x": np.ones(2)})
+    assert said[0].filename == __file__
 
 
 def test_without_file_locks_a_file_is_written_all_the_same(tmp_path, monkeypatch):

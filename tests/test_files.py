@@ -116,3 +116,15 @@ def test_cache_returns_stored_arrays_and_remakes_corrupt_ones(tmp_path, monkeypa
     np.testing.assert_array_equal(got["x"], np.arange(4.0))
     assert len(calls) == 2
     assert list((tmp_path / "kind").glob("*.corrupt"))
+
+
+def test_a_file_has_the_rights_of_any_other(tmp_path):
+    (other := tmp_path / "other").write_bytes(b"")
+    path = files.write_bytes(tmp_path / "a", b"")
+    assert path.stat().st_mode == other.stat().st_mode
+    before = os.umask(0o077)
+    try:
+        assert files.write_bytes(path, b"").stat().st_mode & 0o777 == 0o600
+    finally:
+        os.umask(before)
+    assert os.umask(before) == before  # writing leaves it as it was

@@ -115,6 +115,31 @@ def test_equal_seeds_give_equal_draws_and_digests():
     assert a.apply(pairs).captions == corrupt(pairs, 0.4, seed=1).captions
 
 
+DRAWS = {
+    "caption": "7c90c40590426f7f", "ncr": "c23f27e44879ab55",
+    "decl": "96172097f3d8b2c5", "class": "b3d6a34739b18ad6",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_draw_is_the_same_for_good(protocol):
+    pairs = many()
+    noise = draw(pairs, 0.4, seed=1, protocol=protocol)
+    assert noise.sha256.startswith(DRAWS[protocol])
+    assert (noise.protocol, noise.rate, noise.seed) == (protocol, 0.4, 1)
+    for flags in (noise.moved(pairs.captions), noise.false(pairs.captions, pairs.gt)):
+        assert flags.dtype == bool and flags.shape == (150,)
+    assert draw(pairs, 0.4).sha256 == draw(pairs, 0.4, seed=42).sha256
+
+
+def test_the_digest_of_noisy_data_holds_that_of_the_clean():
+    pairs = many()
+    noisy = corrupt(pairs, 0.4, seed=1)
+    assert noisy.source["sha256"].startswith("1a40b47c84abc972")
+    other = corrupt(replace(pairs, source={"sha256": "another"}), 0.4, seed=1)
+    assert other.source["sha256"] != noisy.source["sha256"]
+
+
 def test_the_stream_runs_on_and_a_rate_of_0_takes_nothing_from_it():
     pairs = many()
     first, second = stream(pairs, [0.2, 0.4])

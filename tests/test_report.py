@@ -1,6 +1,12 @@
+import datetime
+import importlib.metadata
 import json
+import os
+import platform
+import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -32,10 +38,51 @@ def test_a_receipt_states_how_to_make_the_figures_again(tree):
     assert report.receipt("x") == facts
 
 
+def test_what_made_it_is_stated(tree, monkeypatch):
+    class Card:
+        @staticmethod
+        def is_available():
+            return True
+
+        @staticmethod
+        def get_device_name():
+            return "A card"
+
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=Card))
+    made = report.receipt(report.record("x", {}, command="c").stem)["made"]
+    assert re.fullmatch(r"7 x .+, A card", made["hardware"])
+    assert made["date"] == datetime.datetime.now(datetime.UTC).date().isoformat()
+    names = ("faiss-cpu", "numpy", "open_clip_torch", "pillow", "torch")
+    want = {name: importlib.metadata.version(name) for name in names}
+    assert made["versions"] == {**want, "python": platform.python_version()}
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr(report, "_PACKAGES", ("numpy", "of-no-such-name"))
+    made = report.receipt(report.record("x", {}, command="c").stem)["made"]
+    assert "card" not in made["hardware"] and len(made["versions"]) == 2
+    assert report.record("a/b", {}, command="c") == tree / "book/results/a/b.json"
+
+
 def test_a_missing_receipt_names_those_that_exist(tree):
-    report.record("have", {}, command="c")
-    with pytest.raises(ParameterError, match=r"'want'.*there are: have"):
+    with pytest.raises(ParameterError, match=r"'want' in .*; there are: none\."):
         report.receipt("want")
+    report.record("have", {}, command="c")
+    report.record("a/deep", {}, command="c")
+    with pytest.raises(ParameterError, match=r"'want'.*there are: a/deep, have\."):
+        report.receipt("want")
+
+
+def test_an_installed_package_has_its_receipts_inside(tmp_path, monkeypatch):
+    module = tmp_path / "lib" / "site" / "rsnb" / "report.py"
+    module.parent.mkdir(parents=True)
+    monkeypatch.setattr(report, "__file__", str(module))
+    monkeypatch.chdir(tmp_path)
+    assert report.root() == Path.cwd()
+    assert report.shelf() == Path.cwd() / "book" / "results"
+    (tmp_path / "lib" / "notebooks").mkdir()
+    assert report.root() == tmp_path / "lib"
+    (module.parent / "results").mkdir()
+    assert report.shelf() == module.parent / "results"
 
 
 def test_nan_is_no_figure(tree):
@@ -61,8 +108,8 @@ def test_glue_gets_plain_numbers(monkeypatch):
     report.glue(a=np.float64(1.5), b=np.int64(3), c="text")
     assert got == {"a": 1.5, "b": 3, "c": "text"}
     assert [type(v) for v in got.values()] == [float, int, str]
-    for bad in (True, [1], None):
-        with pytest.raises(ParameterError, match="neither a number nor text"):
+    for bad, kind in ((True, "bool"), ([1], "list"), (None, "NoneType")):
+        with pytest.raises(ParameterError, match=f"a: {kind} is neither a number nor"):
             report.glue(a=bad)
 
 
@@ -85,7 +132,12 @@ def test_tables_escape_every_text(text):
 
 def test_tables_round_and_hold_rows_in_order():
     html = report.table({"b": {"x": 1 / 3, "n": 1234}, "a": {"x": None}}, "C").data
-    assert "<td>0.33</td>" in html and "1,234" in html and "–" in html
+    assert "<td>0.33</td>" in html and "1,234" in html and "<td>–</td>" in html
+    assert html.startswith('<div style="overflow-x:auto" tabindex="0"><table')
+    assert "text-align: left" in html and 'border="1"' not in html
+    near = report.table([{"x": -0.001, "y": 1234.5}], digits=1, index=False).data
+    assert "<td>0.0</td>" in near and "<td>1,234.5</td>" in near
+    assert "<th>" in near and "<th>0</th>" not in near and "<caption>" not in near
     assert html.index("<th>b</th>") < html.index("<th>a</th>")
     assert "<caption>C</caption>" in html
 
@@ -101,4 +153,6 @@ def test_seed_table_has_one_row_a_run_and_says_what_is_missing(tree):
         f"{w} {k}" for w in ("i2t", "t2i") for k in (1, 5, 10)
     ] + ["min"]
     assert rows[1] == {"backbone": "backbone-y", "seed": "no receipt in this copy"}
-    assert report.seed_table([])
+    assert report.seed_table(["backbone-y", "backbone-x"])[1] == rows[0]
+    none = {"backbone": "none of this profile's own", "seed": "-"}
+    assert report.seed_table([]) == [none]

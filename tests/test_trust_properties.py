@@ -276,6 +276,7 @@ def check_activation(folder):
     receipt = Path(f"{path}.json")
     facts = json.loads(receipt.read_text())
     facts["entry"]["activation"] = "quickgelu"
+    del facts["receipt"]  # as if it had been written so
     receipt.write_text(json.dumps(facts))
     with pytest.raises(BackboneError, match="probe differs"):
         backbones.load(str(path))

@@ -60,6 +60,25 @@ def put_installed(folder, name, i):
     files.install(folder / name, draft, facts)
 
 
+def put_folder(folder, name, i):
+    (draft := folder / f".{os.getpid()}.folder").mkdir(exist_ok=True)
+    for k in range(3):
+        (draft / str(k)).write_bytes(DATA[i])
+    facts = {"which": i, "sha256": files.tree_digest(draft)}
+    files.install(folder / name, draft, facts)
+
+
+def get_folder(folder, name):
+    """Neither is allowed, in place of old or new, and is said."""
+    try:
+        which = files.checked_receipt(folder / name, files.tree_digest)["which"]
+    except FileCorruptError:
+        assert not (folder / name).exists()
+        return 0
+    assert {p.read_bytes() for p in (folder / name).iterdir()} == {DATA[which]}
+    return which
+
+
 @contextmanager
 def cache_in(folder):
     before = os.environ.get("RSNB_CACHE")
@@ -75,8 +94,8 @@ def arrays(i):
 
 
 def put_cached(folder, name, i):
-    for path in (folder / "c").glob("*"):
-        path.unlink()
+    for path in sorted((folder / "c").glob("*"), key=lambda p: p.suffix == ".json"):
+        path.unlink()  # receipts last: an array without one would be a damaged entry
     with cache_in(folder):
         cache.cached_arrays("c", {"name": name}, lambda: arrays(i))
 
@@ -179,7 +198,8 @@ PAIRED = [
     STATE,
     INDEX,
 ]  # data and receipt in place, one content for another
-WRITERS = [BYTES, *PAIRED, CACHED, LINES, SHARDS]
+FOLDER = Writer("install, a folder", put_folder, get_folder)
+WRITERS = [BYTES, *PAIRED, CACHED, LINES, SHARDS, FOLDER]
 
 
 def forked(act: Callable[[], object]) -> int:

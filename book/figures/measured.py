@@ -187,15 +187,25 @@ def mutated() -> str:
     return rows(["module", "mutants", "tried", "killed", "%"], body)
 
 
+def again() -> str:
+    """Runs of the fast suite in a row."""
+    found = figures("trust").get("repeat")
+    keys = ("runs", "failures", "tests", "seconds")
+    body = [[f"{found[k]:,}" for k in keys]] if found else [["not run", "", "", ""]]
+    return rows(["runs in a row", "failed", "tests in each", "s, median"], body)
+
+
 def pythons() -> str:
     """The fast suite under each Python."""
     body = []
-    for version, row in figures("trust")["matrix"]["versions"].items():
+    found = figures("trust").get("matrix", {"versions": {}})
+    for version, row in found["versions"].items():
         if why := row.get("not run"):
             body.append([version, "", "", f"not run: {why}"])
         else:
             counts = (f"{row.get(k, 0):,}" for k in ("passed", "failed"))
             body.append([version, *counts, row["installed"]])
+    body = body or [["all", "", "", "not run in this copy"]]
     return rows(["Python", "passed", "failed", "installed"], body)
 
 
@@ -207,6 +217,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "recall": recall, "loading": loading, "embedding": embedding, "train": train,
     "local": local, "grouped": grouped, "exact": exact, "cadre": cadre, "book": book,
     "handed": handed, "fuzzed": fuzzed, "mutated": mutated, "pythons": pythons,
+    "again": again,
 }  # fmt: skip
 
 
