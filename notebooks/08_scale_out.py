@@ -155,7 +155,7 @@ broken.write_bytes(good)
 #   database.
 
 # %%
-path = build_index(archive, folder / "ivf.faiss", "IVF8,PQ32x4")
+path = build_index(archive, folder / "ivf.faiss", "IVF8,PQ32x3")
 again = {"shards": archive, "fetch": 100}
 engines = {
     "in memory": Searcher(emb.img), "streamed": StreamedSearcher(archive),
@@ -427,7 +427,7 @@ plan = [
     (f"embed, {card['model']}", "GPU hours", gpu_hours, gpu_hour),
     ("the same, small ResNet", "core hours", core_hours, core_hour),
 ] + [
-    (f"a month of {what}", "TB", tiles * size / 1e12, terabyte_month)
+    (f"a month of {what}", "GB", tiles * size / 1e9, terabyte_month / 1e3)
     for what, size in stored.items()
 ]
 plan = pd.DataFrame(plan, columns=["what", "unit", "amount", "price"])

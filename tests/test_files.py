@@ -128,3 +128,105 @@ def test_a_file_has_the_rights_of_any_other(tmp_path):
     finally:
         os.umask(before)
     assert os.umask(before) == before  # writing leaves it as it was
+
+
+def test_digests_are_the_same_for_good_and_hold_the_content():
+    assert files.fingerprint(b"ab") != files.fingerprint(b"ac")
+    zeros, ones = np.zeros(3), np.ones(3)
+    assert files.fingerprint(zeros) != files.fingerprint(ones)
+    assert files.fingerprint(zeros) != files.fingerprint(zeros.astype(np.float32))
+    found = files.fingerprint({"b": 1, "a": [2]}, np.arange(3, dtype=np.int64), b"ab")
+    assert found.startswith("4d52840ba7a019c9c4fe0f9da5d2a8ef")
+
+
+def test_a_file_is_made_beside_its_place_under_a_hidden_name(tmp_path, monkeypatch):
+    seen = []
+    sync = os.fsync
+
+    def look(fd):
+        seen.extend(p.name for p in deep.parent.iterdir())
+        sync(fd)
+
+    monkeypatch.setattr(os, "fsync", look)
+    deep = tmp_path / "a" / "b" / "c"
+    files.write_bytes(deep, b"x")
+    assert len(seen) == 1 and seen[0].startswith(".draft-")
+    assert [p.name for p in deep.parent.iterdir()] == ["c"]
+
+
+def test_messages_name_the_file_and_what_to_do(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    under = tmp_path / "file" / "x"
+    for write in (files.write_bytes, files.write_with_receipt):
+        with pytest.raises(ResourceError, match=r"/file/x cannot be written: .+\. Wh"):
+            write(under, b"")
+    none = tmp_path / "none"
+    for read in (files.read_verified, files.checked_receipt):
+        with pytest.raises(FileCorruptError, match=r"/none cannot be read: No such"):
+            read(none)
+    with pytest.raises(FileCorruptError, match=r"/none cannot be read: No such"):
+        files.read_verified(none, "0" * 64)
+    with pytest.raises(
+        FileCorruptError, match=r"sha256 is [0-9a-f]{12}…, expected 0{12}…\. It"
+    ):
+        files.read_verified(tmp_path / "file", "0" * 64)
+    with pytest.raises(FileCorruptError, match=r"/file has no receipt beside it\. Re"):
+        files.checked_receipt(tmp_path / "file")
+    path = files.write_with_receipt(tmp_path / "a", b"x")
+    path.write_bytes(b"y")
+    with pytest.raises(FileCorruptError, match=r"/a does not match its receipt \(sha2"):
+        files.checked_receipt(path)
+
+
+def folder(at, text):
+    at.mkdir()
+    (at / "x").write_text(text)
+    return at, {"sha256": files.tree_digest(at), "text": text}
+
+
+def test_a_folder_takes_the_place_of_another(tmp_path):
+    path = tmp_path / "db"
+    for text in ("old", "new"):
+        draft, facts = folder(tmp_path / "draft", text)
+        assert files.install(path, draft, facts) == path
+        assert files.checked_receipt(path, files.tree_digest) == facts
+        assert (path / "x").read_text() == text
+        assert {p.name for p in tmp_path.iterdir()} == {"db", "db.json"}
+
+
+def test_a_failed_install_leaves_no_draft(tmp_path):
+    draft, facts = folder(tmp_path / "draft", "a")
+    with pytest.raises(TypeError):
+        files.install(tmp_path / "db", draft, {**facts, "no": {1, 2}})
+    (draft := tmp_path / "file").write_bytes(b"")
+    with pytest.raises(TypeError):
+        files.install(tmp_path / "a", draft, {"sha256": "0" * 64, "no": {1, 2}})
+    with pytest.raises(ResourceError, match=r"/gone/a cannot be written"):
+        files.install(tmp_path / "gone" / "a", tmp_path / "b", {"sha256": "0" * 64})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_receipt_waits_under_the_digest_of_its_file(tmp_path):
+    """A writer that dies between data and receipt leaves a pair all the same."""
+    path = files.write_with_receipt(tmp_path / "a", b"old", which=1)
+    old = files.receipt_path(path).read_bytes()
+    files.write_with_receipt(path, b"new", which=2)
+    new = files.receipt_path(path)
+    waiting = files._waiting(path, files.sha256_bytes(b"new"))
+    assert len(waiting.name) == 39
+    new.replace(waiting)
+    for at_place in (old, None):  # the old receipt, or none yet
+        if at_place:
+            new.write_bytes(at_place)
+        else:
+            new.unlink()
+        assert files.read_with_receipt(path)[1]["which"] == 2
+    files.write_with_receipt(path, b"newer", which=3)
+    assert files.read_with_receipt(path) == (b"newer", files.checked_receipt(path))
+    assert {p.name for p in tmp_path.iterdir()} == {"a", "a.json"}
+
+
+def test_a_name_that_is_not_unicode(tmp_path):
+    path = tmp_path / os.fsdecode(b"a\xff")
+    files.write_with_receipt(path, b"x")
+    assert files.read_verified(path) == b"x"

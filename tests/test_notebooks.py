@@ -37,11 +37,13 @@ def unstored(nb) -> list[int]:
     ]
 
 
+@pytest.mark.promise("P5")
 def test_every_notebook_has_a_twin():
     twins = {p.stem for p in REPO.glob("notebooks/[0-9]*.py")}
     assert {p.stem for p in COMMITTED} == twins
 
 
+@pytest.mark.promise("P5")
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda p: p.stem)
 def test_a_pair_is_in_step_and_holds_inputs_only(path):
     check_pair(path)
