@@ -44,6 +44,8 @@ def interpreter(version: str) -> str | None:
 
 def environment(version: str, python: str) -> tuple[str, str]:
     """Return the Python of a venv that holds the pins, and how it was installed."""
+    if version == "{}.{}".format(*sys.version_info):
+        return sys.executable, "at hand, from the lock"
     folder = OUT / f"venv-{version}"
     own, stamp = str(folder / "bin" / "python"), folder / "how.txt"
     if stamp.is_file():
