@@ -118,9 +118,10 @@ def exact() -> str:
     """Exact search, beside peers and limits."""
     body = []
     for shape, by in figures("bench/search")["exact"].items():
-        for c, row in by.items():
+        n, dim = shape.split(" x ")
+        for c, row in sorted(by.items(), key=lambda kv: int(kv[0])):
             took = row["seconds"]
-            body.append([shape, c, *(ms(took[k]) for k in
+            body.append([f"{int(n):,} x {dim}", f"{int(c):,}", *(ms(took[k]) for k in
                          ("rsnb", "NumPy", "torch", "FAISS", "FAISS, tuned")),
                          row["binds"],
                          f"{100 * row['share_of_limit']:.0f}"])  # fmt: skip
@@ -227,6 +228,14 @@ def _plain(value: Any) -> str:
     if isinstance(value, str):
         return value
     return f"{value:.3g}" if isinstance(value, float) else f"{value:,}"
+
+
+TABLES: Mapping[str, Callable[[], str]] = {
+    "recall": recall, "loading": loading, "embedding": embedding, "train": train,
+    "local": local, "grouped": grouped, "exact": exact, "cadre": cadre, "book": book,
+    "handed": handed, "fuzzed": fuzzed, "covered": covered, "mutated": mutated,
+    "again": again, "pythons": pythons,
+}  # fmt: skip
 
 
 def fill(text: str) -> str:

@@ -206,19 +206,28 @@ def child(*more: str) -> str:
     return text if done.returncode == 0 else f"{text}\nUNCAUGHT exit {done.returncode}"
 
 
+def kept(target: str) -> list[bytes]:
+    """Return the corpus of a target, which is one archive."""
+    path = CORPUS / f"{target}.zip"
+    if not path.is_file():
+        return []
+    with zipfile.ZipFile(path) as z:
+        return [z.read(name) for name in z.namelist()]
+
+
 def shrink(target: str, covering: list[bytes]) -> tuple[int, int]:
     """Keep the smallest inputs within `MOST` bytes; return how many, and bytes."""
-    folder = CORPUS / target
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    size = count = 0
+    size, some = 0, []
     for data in sorted(set(covering), key=lambda x: (len(x), x)):
         if size + len(data) > MOST:
             break
-        name = hashlib.sha256(data).hexdigest()[:16]
-        (folder / name).write_bytes(data)
-        size, count = size + len(data), count + 1
-    return count, size
+        size += len(data)
+        some.append(data)
+    CORPUS.mkdir(exist_ok=True)
+    with zipfile.ZipFile(CORPUS / f"{target}.zip", "w", zipfile.ZIP_DEFLATED) as z:
+        for k, data in enumerate(some):  # no dates: equal inputs, equal bytes
+            z.writestr(zipfile.ZipInfo(f"{k:04d}"), data)
+    return len(some), size
 
 
 def fuzz(minutes: float = 10, keep: bool = True) -> dict[str, dict[str, float]]:
@@ -229,7 +238,7 @@ def fuzz(minutes: float = 10, keep: bool = True) -> dict[str, dict[str, float]]:
         seconds = max(2, round(60 * minutes / len(TARGETS)))
         with tempfile.TemporaryDirectory() as folder:
             corpus = Path(folder)
-            have = [p.read_bytes() for p in sorted(CORPUS.glob(f"{target}/*"))]
+            have = kept(target)
             (corpus / "new").mkdir()
             (corpus / "start").mkdir()
             for k, data in enumerate([*have, *seeds(target)]):
