@@ -88,7 +88,7 @@ def test_parity_with_loops(change):
         loss, each, weights, groups = by_hand(sim.numpy(), local.numpy(), cfg)
         seen |= {*groups}
         assert got.group.tolist() == groups
-        np.testing.assert_allclose(got.each, each, rtol=1e-12)
+        np.testing.assert_allclose(got.each, each, rtol=1e-12, atol=1e-14)
         np.testing.assert_allclose(got.weight, weights, rtol=1e-12, atol=1e-15)
         assert got.loss.item() == pytest.approx(loss, rel=1e-12)
     assert seen == ({0, 1, 2} if cfg.ambiguous else {0, 2})

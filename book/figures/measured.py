@@ -188,6 +188,8 @@ def covered() -> str:
             *([f"`rsnb.{name}`", f"{found[name]:.1f}"]
               for name in ("metrics", "recall", "files", "cache"))] \
         if found else [["not run in this copy", ""]]  # fmt: skip
+    if found.get("failed"):
+        body.append([f"tests that failed in that run: {found['failed']}", ""])
     return rows(["lines", "% run"], body)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -46,12 +47,14 @@ def figures(*, quick: bool = False) -> dict[str, Any]:
     command = [sys.executable, "-m", "pytest", *tests, "--cov=rsnb", "--cov-report=",
                *(f"--ignore=tests/test_{n}.py" for n in LEFT_OUT),
                f"--cov-report=json:{OUT}", "-m",
-               "not slow and not network"]  # fmt: skip
+               "not slow and not network and not trust"]  # fmt: skip
     env = {**os.environ, "TQDM_DISABLE": "1"}
-    code = subprocess.run(command, cwd=REPO, env=env).returncode
-    if code:
-        raise SystemExit(f"pytest returned {code}: no coverage from a failing suite")
-    return {"quick": quick, **read(OUT)}
+    done = subprocess.run(command, cwd=REPO, env=env, capture_output=True, text=True)
+    print(done.stdout[-2000:])
+    if done.returncode not in (0, 1):
+        raise SystemExit(f"pytest returned {done.returncode}: nothing was measured")
+    failed = re.search(r"(\d+) failed", done.stdout[-300:])  # lowers the figure at most
+    return {"quick": quick, "failed": int(failed[1]) if failed else 0, **read(OUT)}
 
 
 def main() -> int:
@@ -60,7 +63,8 @@ def main() -> int:
     found = figures(quick=parser.parse_args().quick)
     print(json.dumps(found, indent=1))
     low = any(found[name] < 100 for name in WHOLE)
-    return low or (not found["quick"] and found["total"] < ALL)
+    short = not found["quick"] and found["total"] < ALL
+    return bool(low or short or found["failed"])
 
 
 if __name__ == "__main__":
