@@ -136,7 +136,7 @@ try:
     shards.Shards(folder).verify()
 except FileCorruptError as e:
     print(str(e).replace(str(folder), "…"))
-broken.write_bytes(good)
+_ = broken.write_bytes(good)
 
 # %% [markdown]
 # ## One search, four places

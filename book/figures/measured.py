@@ -29,9 +29,9 @@ def figures(name: str) -> Any:
     return receipt(name)["figures"]
 
 
-def rows(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table; all but the first column are set to the right."""
-    lines = [head, [":--", *["--:"] * (len(head) - 1)], *body]
+def rows(head: Sequence[str], body: Sequence[Sequence[str]], words: int = 1) -> str:
+    """Return a Markdown table; columns after the first `words` are set to the right."""
+    lines = [head, [":--"] * words + ["--:"] * (len(head) - words), *body]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -153,12 +153,11 @@ def book() -> str:
 
 
 def promise(name: str) -> str:
-    """Say how many checks of a promise passed, and failed with its mechanism off."""
+    """Return two cells: checks passed, and twins that failed without the mechanism."""
     found = figures("trust")["battery"]["promises"][name]
     checks, off = (found[way].get("passed", 0) for way in ("checks", "off"))
-    twins = f"; {off} more with the mechanism off" if off else ""
     skipped = sum(found[way].get("skipped", 0) for way in ("checks", "off"))
-    return f"{checks:,}{twins}" + (f"; {skipped} skipped" if skipped else "")
+    return f"{checks:,}{f', {skipped} skipped' if skipped else ''} | {off}"
 
 
 def handed() -> str:
@@ -169,7 +168,7 @@ def handed() -> str:
         for what, kept in found[name]["figures"].items():
             of = "" if kept["of"] is None else f" of {kept['of']:,}"
             body.append([name, what, f"{_plain(kept['value'])}{of}"])
-    return rows(["promise", "what", "last run"], body)
+    return rows(["promise", "what", "last run"], body, words=2)
 
 
 def fuzzed() -> str:
