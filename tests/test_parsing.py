@@ -84,7 +84,7 @@ REFUSED = {
     "a field is missing": (json.dumps([asdict(A), {"caption": "c"}]),
                            "one_sentence of variant 2"),
     "trailing comma": (f'{{"variants": [{ONE},]}}', "Expecting value|trailing comma"),
-    "trailing comma in an object": (with_caption('"c",'), "property name|trailing comma"),
+    "trailing comma in an object": (with_caption('"c",'), "name|trailing comma"),
     "missing comma": (f'{{"variants": [{ONE} {ONE}]}}', "Expecting ',' delimiter"),
     "smart quotes": (ONE.replace('"', "”"), "property name"),
     "single quotes": (ONE.replace('"', "'"), "property name"),
