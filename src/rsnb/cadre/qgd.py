@@ -27,7 +27,7 @@ from tqdm.auto import trange
 
 from rsnb.cache import read_arrays
 from rsnb.errors import EmbeddingError, ParameterError
-from rsnb.files import read_json, receipt_path, write_with_receipt
+from rsnb.files import checked_receipt, write_with_receipt
 from rsnb.vectors import check_embeddings
 
 __all__ = ["RULES", "Lesson", "Probe", "learn"]
@@ -130,7 +130,7 @@ class Probe:
         Raises:
             FileCorruptError: the file is not the one that its receipt describes.
         """
-        found, facts = read_arrays(path), read_json(receipt_path(Path(path)))
+        found, facts = read_arrays(path), checked_receipt(path)
         ask, see, whole, bias = (found[name].astype(np.float32) for name in _PARTS)
         more = facts["sharp"], facts["mix"], facts["rule"]
         return cls(ask, see, whole, bias, *more)
