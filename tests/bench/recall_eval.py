@@ -9,8 +9,9 @@ CLIP_benchmark runs as released, on a model that hands out the vectors, with the
 batch that is quickest here (tried first) and with its command line's default of 64.
 torchmetrics is a `MetricCollection` of `RetrievalHitRate`, which flattens all scores;
 at ten times the size that would take some 20 GB, so it gets a share of the queries,
-stated, against the whole gallery. Times are interleaved, medians of the rounds. Memory
-is the peak beyond the embeddings, each form in a process of its own.
+stated, against the whole gallery. Times are interleaved, medians of the rounds; at ten
+times the size each run has its own process. Memory is the peak beyond the embeddings,
+each form in a process of its own.
 
 `product` is the matrix of scores alone: no form that makes every score can be quicker.
 """
@@ -145,76 +146,109 @@ def restart() -> float:
     return peak()
 
 
-def memory(form: str, images: int, dim: int, batch: int, threads: int) -> float:
-    """Return the peak of one form in MB beyond its inputs, from its own process."""
-    what = [form, images, dim, batch, threads]
+def apart(
+    form: str, images: int, dim: int, batch: int, threads: int, share: int = 1
+) -> dict[str, Any]:
+    """Return seconds, peak in MB beyond its inputs, and recalls, of a new process."""
+    what = [form, images, dim, batch, threads, share]
     done = subprocess.run(
         [sys.executable, __file__, "--one", *map(str, what)],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
-    return float(json.loads(done.stdout)["peak_mb"])
+    return dict(json.loads(done.stdout))
 
 
-def one(form: str, images: int, dim: int, batch: int, threads: int) -> None:
-    """Run a form once and print its peak."""
+def one(
+    form: str, images: int, dim: int, batch: int, threads: int, share: int
+) -> None:
+    """Run a form once and print its time, its peak and what it found."""
     torch.set_num_threads(threads)
+    theirs.tqdm = lambda x: x  # their bar costs time
     data = made(images, dim)
     small = made(200, dim)  # kernels and the buffers of both BLAS are there
     ours(*small), clip_benchmark(*small, batch), torchmetrics(*small)
     if sys.platform == "linux":  # what lies free here would hide what a form needs
         ctypes.CDLL(None).malloc_trim(0)
-    before = restart()
-    {
+    before, began = restart(), time.perf_counter()
+    found = {
         "rsnb": lambda: ours(*data),
+        "product": lambda: data[0] @ data[1].T,
         "clip_benchmark": lambda: clip_benchmark(*data, batch),
-        "torchmetrics": lambda: torchmetrics(*data),
+        "torchmetrics": lambda: torchmetrics(*data, share),
     }[form]()
-    print(json.dumps({"peak_mb": peak() - before}))
+    seconds, mb = time.perf_counter() - began, peak() - before
+    recalls = found if isinstance(found, dict) else {}
+    print(json.dumps({"seconds": seconds, "peak_mb": mb, "recalls": recalls}))
 
 
-def check(data: tuple[np.ndarray, ...], batch: int, share: int) -> None:
-    """Assert that all forms agree; torchmetrics on the queries that it gets."""
+def expected(data: tuple[np.ndarray, ...], share: int) -> dict[str, dict[str, float]]:
+    """Return the recalls that each form must give; torchmetrics gets some queries."""
     recall = evaluate_embeddings(*data)
-    want = ours(*data)
-    some = {
-        f"{way}_r{k}": 100 * hits[::share, c].mean()
-        for way, hits in (("i2t", recall.i2t_hits), ("t2i", recall.t2i_hits))
-        for c, k in enumerate(KS)
+    want = {k: v for k, v in recall.as_dict().items() if k != "mR"}
+    ways = (("i2t", recall.i2t_hits), ("t2i", recall.t2i_hits))
+    some = {f"{way}_r{k}": 100 * float(hits[::share, c].mean())
+            for way, hits in ways for c, k in enumerate(KS)}  # fmt: skip
+    return {"rsnb": want, "clip_benchmark": want, "torchmetrics": some}
+
+
+def agree(got: dict[str, float], right: dict[str, float]) -> None:
+    """Assert that two forms found the same."""
+    assert got.keys() == right.keys()
+    for name in right:
+        assert abs(got[name] - right[name]) < 1e-4, (name, got[name], right[name])
+
+
+def at_once(
+    data: tuple[np.ndarray, ...], batch: int, rounds: int, want: dict[str, Any]
+) -> dict[str, list[float]]:
+    """Return times of all forms, which agree first, interleaved in this process."""
+    agree(clip_benchmark(*data, batch), want["clip_benchmark"])
+    agree(torchmetrics(*data), want["torchmetrics"])
+    sim = data[0] @ data[1].T
+    arms = {
+        "rsnb": lambda: ours(*data),
+        "product": lambda: data[0] @ data[1].T,
+        f"clip_benchmark, batch {batch}": lambda: clip_benchmark(*data, batch),
+        "torchmetrics": lambda: torchmetrics(*data),
+        "rsnb from scores": lambda: evaluate(sim, data[2]),
+        "clip_benchmark, batch 64": lambda: clip_benchmark(*data, DEFAULT),
     }
-    for got, right in (
-        (clip_benchmark(*data, batch), want), (torchmetrics(*data, share), some),
-    ):  # fmt: skip
-        assert got.keys() == right.keys()
-        for name in right:
-            assert abs(got[name] - right[name]) < 1e-4, (name, got[name], right[name])
+    return interleave(arms, rounds)
 
 
 def measure(
     images: int, dim: int, rounds: int, threads: int, share: int
 ) -> dict[str, Any]:
-    """Return times and peaks of all forms at one size."""
+    """Return times and peaks of all forms at one size.
+
+    At the large size (`share` above 1) each run has a process of its own, in turn:
+    what one form leaves behind would not fit beside the next.
+    """
     data = made(images, dim)
     batch = quickest(*data)
-    check(data, batch, share)
-    sim = data[0] @ data[1].T if share == 1 else None
-    arms = {
-        "rsnb": lambda: ours(*data),
-        "product": lambda: data[0] @ data[1].T,
-        f"clip_benchmark, batch {batch}": lambda: clip_benchmark(*data, batch),
-        "torchmetrics": lambda: torchmetrics(*data, share),
-    }
-    if sim is not None:
-        arms["rsnb from scores"] = lambda: evaluate(sim, data[2])
-        arms["clip_benchmark, batch 64"] = lambda: clip_benchmark(*data, DEFAULT)
-    times = interleave(arms, rounds)
+    want, label = expected(data, share), f"clip_benchmark, batch {batch}"
+    how = images, dim, batch, threads, share
+    times: dict[str, list[float]] = {}
+    peaks: dict[str, float] = {}
+    if share == 1:
+        times = at_once(data, batch, rounds, want)
+    del data
+    forms = ("rsnb", "clip_benchmark", "torchmetrics", "product")
+    for _ in range(1 if share == 1 else rounds):
+        for form in forms[: 3 if share == 1 else 4]:
+            run = apart(form, *how)
+            if form != "product":
+                agree(run["recalls"], want[form])
+                peaks[form] = run["peak_mb"]
+            if share > 1:
+                arm = label if form == "clip_benchmark" else form
+                times.setdefault(arm, []).append(run["seconds"])
+    if share > 1:
+        del peaks["torchmetrics"]  # of a share of the queries: says nothing
     seconds = {arm: statistics.median(t) for arm, t in times.items()}
     if share > 1:
         seconds["torchmetrics"] *= share
-    rival = min((a for a in arms if a.startswith("clip")), key=seconds.__getitem__)
-    peaks = {
-        form: memory(form, images, dim, batch, threads)
-        for form in ("rsnb", "clip_benchmark", "torchmetrics")[: 3 if share == 1 else 2]
-    }
+    rival = min((a for a in times if a.startswith("clip")), key=seconds.__getitem__)
     found = {
         "images": images, "captions": 5 * images, "dim": dim, "rounds": rounds,
         "seconds": seconds, "all_seconds": times, "rival": rival,
@@ -223,7 +257,7 @@ def measure(
         "most_possible": seconds[rival] / seconds["product"],
         "memory": {f: peaks["rsnb"] / mb for f, mb in peaks.items()},
     }  # fmt: skip
-    if sim is not None:  # theirs from scores is what it takes beyond the product
+    if share == 1:  # theirs from scores is what it takes beyond the product
         left = seconds[rival] - seconds["product"]
         found["speedup_from_scores"] = left / seconds["rsnb from scores"]
     return found
@@ -241,7 +275,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     add("--sizes", nargs="+", choices=FULL, default=[*FULL])
     add("--quick", action="store_true", help="tiny sizes")
     add("--write", action="store_true", help="keep a receipt in book/results")
-    add("--one", nargs=5, help=argparse.SUPPRESS)
+    add("--one", nargs=6, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.one:
         one(args.one[0], *map(int, args.one[1:]))
