@@ -15,7 +15,7 @@ import pytest
 import fixtures_data as fx
 from rsnb import hub
 from rsnb.data import load
-from rsnb.errors import DataError, FileCorruptError, ParameterError
+from rsnb.errors import DataError, FileCorruptError, ParameterError, ResourceError
 
 BODY = bytes(range(256)) * 400
 
@@ -25,7 +25,7 @@ class Server:
 
     def __init__(self, body: bytes) -> None:
         self.body, self.faults, self.seen = body, [], []
-        self.refusal = 0
+        self.refusal, self.commit = 0, "a" * 40
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -48,13 +48,13 @@ class Server:
             h.send_error(self.refusal)
             return
         h.send_response(200)
-        h.send_header("X-Repo-Commit", "a" * 40)
+        h.send_header("X-Repo-Commit", self.commit)
         h.send_header("ETag", f'"{hashlib.sha256(self.body).hexdigest()}"')
         h.send_header("Content-Length", str(len(self.body)))
         h.end_headers()
 
     def answer(self, h):
-        if not h.path.startswith("/datasets/"):  # the client asks for other things too
+        if "/resolve/" not in h.path:  # the client asks for other things too
             h.send_error(404)
             return
         span = h.headers.get("Range")
@@ -132,9 +132,9 @@ def test_a_cut_download_goes_on_where_it_stopped(server, tmp_path, monkeypatch):
 @pytest.mark.parametrize("fault", ["flip", "longer"])
 def test_wrong_content_is_never_kept(server, tmp_path, fault):
     server.faults = [fault]
-    with pytest.raises((FileCorruptError, DataError)) as e:
+    with pytest.raises((FileCorruptError, ResourceError)) as e:
         fetch(tmp_path)
-    assert fault == "longer" or "pinned sha256" in str(e.value)
+    assert fault == "longer" or "sha256 of the content is" in str(e.value)
     assert left(tmp_path) == []
     fetch(tmp_path)
     assert (tmp_path / "data" / "a.bin").read_bytes() == BODY
@@ -169,7 +169,7 @@ def test_offline_never_touches_the_network(server, tmp_path, monkeypatch, switch
 def test_no_server(server, tmp_path, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)  # the client's five tries
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(DataError, match="refused"):
+    with pytest.raises(ResourceError, match="refused"):
         fetch(tmp_path)
 
 

@@ -7,7 +7,7 @@ every entry states the activation, and a stored probe vector proves it after loa
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +129,7 @@ def wrap(name: str, model: nn.Module, entry: Entry, digest: str) -> Backbone:
 def _own(path: Path, facts: dict[str, Any]) -> Entry:
     """Return the entry that `save` put in the receipt beside one of our files."""
     entry = dict(facts["entry"], weights=str(path), sha256=facts["sha256"])
+    entry.pop("published", None)  # of older files
     for key in ("mean", "std", "probe"):
         entry[key] = tuple(entry[key])
     return Entry(**entry)
@@ -141,7 +142,8 @@ def resolve(name: str, config: str | None, activation: str | None) -> Entry:
         BackboneError: unknown name, or a bare checkpoint without its activation.
     """
     if name in REGISTRY:
-        return REGISTRY[name]
+        entry = REGISTRY[name]
+        return replace(entry, activation=activation) if activation else entry
     places = Path(__file__).parent / "weights", cache.cache_dir() / "backbones"
     for path in (*(d / f"{name}.safetensors" for d in places), Path(name)):
         if path.is_file() and path.suffix == ".safetensors":
@@ -171,7 +173,8 @@ def load(
         name: key of `REGISTRY`, stem of a shipped or trained file, or a path to
             `.safetensors` or to a `.pt` that holds tensors alone.
         config: open_clip model name; needed for a bare checkpoint only.
-        activation: `"gelu"` or `"quickgelu"`; needed for a bare checkpoint only.
+        activation: `"gelu"` or `"quickgelu"`; needed for a bare checkpoint only. Of a
+            registry name, another than its own is tried.
         device: where to put the weights.
 
     Raises:

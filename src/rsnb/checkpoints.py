@@ -8,7 +8,6 @@ embedding of a fixed picture and a fixed caption, the probe, differs.
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import numpy as np
 import open_clip
 from safetensors import SafetensorError
@@ -16,8 +15,8 @@ from safetensors.torch import load as st_load
 from safetensors.torch import save as st_save
 from torch import Tensor
 
-from rsnb import cache, files
-from rsnb.errors import BackboneError
+from rsnb import cache, files, hub
+from rsnb.errors import BackboneError, DataError
 from rsnb.registry import Entry
 
 __all__ = ["check_probe", "locate", "probe", "read_weights"]
@@ -56,20 +55,23 @@ def _convert(path: Path, safe: Path, digest: str) -> None:
 
 
 def locate(entry: Entry) -> Path:
-    """Return the local file of an entry, fetched first if need be."""
+    """Return the local file of an entry, fetched first if need be.
+
+    A file of the hub is checked as `rsnb.hub.download` says.
+
+    Raises:
+        BackboneError: offline and not here, or the server refuses it.
+        RsnbError: as `rsnb.hub.download`.
+    """
     source, _, rest = entry.weights.partition(":")
-    if source not in ("hub", "open_clip"):
+    if source != "hub":
         return Path(entry.weights)
+    name, _, revision = rest.partition("@")
+    owner, repo, file = name.split("/", 2)
     try:
-        if source == "open_clip":
-            cfg = open_clip.get_pretrained_cfg(str(entry.config), rest)
-            return Path(open_clip.download_pretrained(cfg))
-        owner, repo, file = rest.split("/", 2)
-        return Path(huggingface_hub.hf_hub_download(f"{owner}/{repo}", file))
-    except Exception as e:
-        what = f"{entry.weights} ({entry.config}): not fetched ({type(e).__name__})"
-        fix = "Go online once, or pass the path of a copy to load()"
-        raise BackboneError(f"{what}. {fix}.") from e
+        return hub.download(f"{owner}/{repo}", file, revision, entry.sha256)
+    except DataError as e:
+        raise BackboneError(f"{entry.config}: {e}") from e
 
 
 def probe(backbone: Any) -> tuple[float, ...]:

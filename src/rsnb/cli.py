@@ -1,7 +1,8 @@
 """`python -m rsnb`: pages, the book, audits, captions, noise, data, weights.
 
-Explained in `book/how_to_run.md`. Exit codes: 0 all well, 1 a cell or the build failed,
-2 bad input or parameters, 3 memory, time or disk ran out.
+Explained in `book/how_to_run.md`. Exit codes: 0 all well; 1 a cell or the build failed,
+or a published row was not reached; 2 bad input or parameters; 3 memory, time or disk
+ran out, or the network is down.
 """
 
 import argparse
@@ -97,6 +98,10 @@ def _dispatch(args: argparse.Namespace, rest: list[str]) -> int:
 
             tell = args.summary or args.ship
             return findings.main(args) if tell else sweep.main(args)
+        case "reproduce":
+            from rsnb import reproduce
+
+            return reproduce.main(args)
         case "describe":
             from rsnb import smallcaptioners
 
@@ -160,6 +165,20 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--rate", action="append", type=float, default=[])
     sweep.add_argument("--draw", action="append", type=int, default=[])
     sweep.add_argument("--part", default="0/1", metavar="I/N", help="for N processes")
+
+    again = commands.add_parser("reproduce", help="compare with the published row")
+    add = again.add_argument
+    add("data", help="rsitmd, rsicd or ucm")
+    add("--backbone", default="clip-b32", help="clip-b32, remoteclip-b32, …")
+    add("--method", default="zero-shot", help="zero-shot, rrsitr, t2t or cadre")
+    add("--noise", type=float, default=0.0, metavar="R", help="training captions moved")
+    add("--activation", default="", choices=["", "gelu", "quickgelu"])
+    add("--captioner", metavar="WHO", help="hub name, folder or file")
+    add("--epochs", type=int, help="fewer than published: a trial")
+    add("--limit", type=int, default=0, metavar="N", help="training images: a trial")
+    add("--tolerance", type=float, metavar="MR", help="points of mR")
+    add("--device", default="cpu")
+    add("--record", action="store_true", help="write book/results/reproduce/….json")
 
     tell = commands.add_parser("describe", help="have every image described in words")
     tell.add_argument("data", help="name or path, as for rsnb.data.load")

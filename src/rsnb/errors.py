@@ -1,7 +1,7 @@
 """Typed errors. Each message says what was tried, what was wrong, what to do next.
 
 Explained in `book/own_data.md`. Exit codes of `python -m rsnb`: 1 a cell failed,
-2 bad input or parameters, 3 resources (memory, time, disk).
+2 bad input or parameters, 3 resources (memory, time, disk, network).
 """
 
 from collections import Counter
@@ -103,7 +103,7 @@ class StalePageError(RsnbError):
 
 
 class ResourceError(RsnbError):
-    """Memory, time or disk ran out."""
+    """Memory, time or disk ran out, or the network is down."""
 
     exit_code = 3
 

@@ -1,10 +1,12 @@
-"""Fetch a data set from the hub: pinned revision, pinned sha256, resumable.
+"""Files of the hub: a pinned revision, a known sha256, resumed, kept with a receipt.
 
 Explained in `book/own_data.md`. The hub's own client resumes and retries, but checks
 sizes, not content (huggingface_hub issue 3643): the digests are compared here.
 """
 
+import contextlib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +15,12 @@ from types import MappingProxyType
 import huggingface_hub
 
 from rsnb.cache import cache_dir
-from rsnb.errors import DataError, FileCorruptError, ParameterError
-from rsnb.files import receipt_path, sha256_file, write_json
+from rsnb.errors import DataError, FileCorruptError, ParameterError, ResourceError
+from rsnb.files import read_json, receipt_path, sha256_file, write_json
 
-__all__ = ["PINNED", "Pinned", "fetch"]
+__all__ = ["PINNED", "Pinned", "download", "fetch"]
+
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -42,19 +46,87 @@ PINNED: Mapping[str, Pinned] = MappingProxyType({"rsicd": Pinned(
 )})  # fmt: skip
 
 
+def _offline() -> bool:
+    return "1" in (os.environ.get("RSNB_OFFLINE"), os.environ.get("HF_HUB_OFFLINE"))
+
+
+def download(
+    repo: str, file: str, revision: str, sha256: str | None = None, *,
+    kind: str = "model", folder: Path | None = None,
+) -> Path:  # fmt: skip
+    """Return a file of the hub, fetched first if need be, with its content checked.
+
+    Its sha256 must be the one given, else that of its receipt, else the one that the
+    server stated for it. The receipt lies beside it. With `RSNB_OFFLINE=1` (or
+    `HF_HUB_OFFLINE=1`) the network is never touched. `HF_ENDPOINT` names a mirror.
+
+    Args:
+        repo: owner and name.
+        file: path inside it.
+        revision: commit; "" for the newest.
+        sha256: of the content, where known.
+        kind: `"model"` or `"dataset"`.
+        folder: where to put it; by default the cache of the hub's client.
+
+    Raises:
+        ParameterError: `HF_ENDPOINT` is no http address.
+        DataError: offline and not here, or the server refuses it.
+        ResourceError: the server cannot be reached, or the disk is full.
+        FileCorruptError: wrong content; online, it is not kept.
+    """
+    host = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    if not host.startswith(("https://", "http://")):
+        raise ParameterError(f"HF_ENDPOINT must be an http(s) address, not {host!r}.")
+    url = f"{host}/{'datasets/' * (kind == 'dataset')}{repo} {file}"
+    kept = f"{kind}s--{repo.replace('/', '--')}"
+    place = folder or Path(huggingface_hub.constants.HF_HUB_CACHE, kept)
+    copy = f"copy {place} from a machine that has it"
+    try:
+        path = Path(huggingface_hub.hf_hub_download(
+            repo, file, repo_type=kind, revision=revision or None, local_dir=folder,
+            endpoint=host, local_files_only=_offline(),
+        ))  # fmt: skip
+    except Exception as e:  # of the client, of httpx, of the disk
+        if _offline():
+            what = f"{url} is not on this machine, and offline mode forbids a fetch"
+            raise DataError(f"{what}. Unset RSNB_OFFLINE, or {copy}.") from e
+        why = e.__cause__ or e  # the client names the cause in a chain only
+        status = getattr(getattr(why, "response", None), "status_code", 0)
+        if 400 <= status < 500:
+            fix = f"The server refuses it; try another HF_ENDPOINT, or {copy}"
+            raise DataError(f"{url}: {why}. {fix}.") from e
+        fix = "Run it again when the server can be reached: it goes on there"
+        raise ResourceError(f"{url}: {why}. {fix}. Or {copy}.") from e
+    at, found = receipt_path(path), sha256_file(path)
+    noted = read_json(at).get("sha256") if at.is_file() else None
+    # The client names a large file by what the server stated, which is its sha256.
+    known = sha256 or noted or path.resolve().name
+    if _DIGEST.fullmatch(known) and found != known:
+        fix = "Bring a good copy"
+        if not _offline():
+            fix = "Not kept; try again, or another mirror"
+            for one in (path.resolve(), path, at):
+                one.unlink(missing_ok=True)
+        what = f"{url}: sha256 of the content is {found[:12]}…, not {known[:12]}…"
+        raise FileCorruptError(f"{what} as known for it. {fix}.")
+    if noted != found:
+        facts = {"sha256": found, "bytes": path.stat().st_size, "repo": repo}
+        with contextlib.suppress(ResourceError):  # a cache of others may be read-only
+            write_json(at, {**facts, "file": file, "revision": revision})
+    return path
+
+
 def fetch(name: str, folder: Path | None = None) -> Path:
     """Fetch a pinned data set and return its folder.
 
     A file that is there with the right sha256 is kept; a download that was cut is
-    continued. With `RSNB_OFFLINE=1` (or `HF_HUB_OFFLINE=1`) the network is never
-    touched. `HF_ENDPOINT` names a mirror of the hub: the content is checked.
+    continued. For the rest see `download`.
 
     The folder is `$RSNB_CACHE/data/<name>` by default.
 
     Raises:
         ParameterError: no such pinned set.
-        DataError: offline, or the server failed for good.
-        FileCorruptError: the download has the wrong content; it is not kept.
+        RsnbError: as `download`.
     """
     if name not in PINNED:
         what = f"no pinned download for {name!r}, only for {', '.join(PINNED)}"
@@ -62,31 +134,12 @@ def fetch(name: str, folder: Path | None = None) -> Path:
         raise ParameterError(f"{what}. {fix}.")
     pin = PINNED[name]
     folder = folder or cache_dir() / "data" / name
-    host = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
-    if not host.startswith(("https://", "http://")):
-        raise ParameterError(f"HF_ENDPOINT must be an http(s) address, not {host!r}.")
-    for file, sha256, size in pin.files:
-        path, url = folder / file, f"{host}/datasets/{pin.repo} {file}"
+    for file, sha256, _ in pin.files:
+        path = folder / file
         if path.is_file() and sha256_file(path) == sha256:
             continue
-        if "1" in (os.environ.get("RSNB_OFFLINE"), os.environ.get("HF_HUB_OFFLINE")):
-            what = f"{path} is missing or damaged, and offline mode forbids a fetch"
-            raise DataError(
-                f"{what}. Unset RSNB_OFFLINE, or put the file there by hand."
-            )
-        path.unlink(missing_ok=True)
-        try:
-            huggingface_hub.hf_hub_download(
-                pin.repo, file, repo_type="dataset", revision=pin.revision,
-                local_dir=folder, endpoint=host,
-            )  # fmt: skip
-        except Exception as e:  # of the client, of httpx, of the disk
-            why = e.__cause__ or e  # the client names the cause in a chain only
-            raise DataError(f"{url}: {why}. Run it again: it goes on there.") from e
-        if sha256_file(path) != sha256:
+        if path.is_file() and not _offline():
             path.unlink()
-            what = f"{url}: content differs from its pinned sha256 {sha256[:12]}…"
-            raise FileCorruptError(f"{what}. Not kept; try again, or another mirror.")
-        receipt = {"sha256": sha256, "bytes": size, "repo": pin.repo, "file": file}
-        write_json(receipt_path(path), {**receipt, "revision": pin.revision})
+        own = pin.repo, file, pin.revision, sha256
+        download(*own, kind="dataset", folder=folder)
     return folder
