@@ -23,7 +23,7 @@ def three_splits() -> Pairs:
 @pytest.fixture
 def toy_world(tmp_path, monkeypatch):
     monkeypatch.setenv("RSNB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(assets, "load_data", lambda name: three_splits())
+    monkeypatch.setattr(recipes, "load", lambda name, drop=(): three_splits())
     monkeypatch.setattr(
         recipes, "RECIPES", MappingProxyType({"toy-rn": recipe(epochs=1)})
     )

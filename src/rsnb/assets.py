@@ -22,7 +22,7 @@ from rsnb.embed import embed
 from rsnb.errors import BackboneError
 from rsnb.files import checked_receipt, fingerprint
 from rsnb.metrics import caption_ceiling, evaluate_embeddings
-from rsnb.pairs import join
+from rsnb.pairs import Pairs, join
 from rsnb.pixels import load_pixels
 from rsnb.report import record
 from rsnb.stats import bootstrap_ci
@@ -47,12 +47,12 @@ def make(name: str, seed: int | None = None, device: str = "cpu") -> Backbone:
     With a `seed` other than the recipe's own, they stay in the cache.
     """
     recipe = recipes.get(name, seed)
-    pairs = load_data(recipe.data)
-    val = pairs.where(recipe.val)
-    train = pairs.where(recipe.split)
+    pairs = recipe.load()
+    val = recipe.load(recipe.val_from).where(recipe.val).with_pixels()
+    train = pairs.where(recipe.split).with_pixels()
     left_out = recipes.held_out(len(train), recipe.skip)
     parts = [train.subset(np.delete(np.arange(len(train)), left_out))]
-    parts += [load_data(name).where("train") for name in recipe.extra]
+    parts += [recipe.load(name).where("train") for name in recipe.extra]
     pixels = [load_pixels(part, recipe.store) for part in parts]
     again = recipe.repeat - 1  # decoded once, however often an epoch sees it
     parts, pixels = parts[:1] * again + parts, pixels[:1] * again + pixels
@@ -82,7 +82,7 @@ def make(name: str, seed: int | None = None, device: str = "cpu") -> Backbone:
 def backbone(name: str, seed: int | None = None, device: str = "cpu") -> Backbone:
     """Return a backbone by any name that `backbones.load` knows, or train its recipe.
 
-    Recipes on real data take about 7 minutes on 2 cores, once.
+    Recipes on real data are trained once.
     """
     if name not in recipes.RECIPES:
         return backbones.load(name, device=device)
@@ -92,9 +92,9 @@ def backbone(name: str, seed: int | None = None, device: str = "cpu") -> Backbon
     return backbones.load(str(path), device=device)
 
 
-def score(model: Backbone, data: str, *, turns: bool = False) -> dict[str, Any]:
+def score(model: Backbone, pairs: Pairs, *, turns: bool = False) -> dict[str, Any]:
     """Return recall on the test split with interval and ceiling, JSON-able."""
-    pairs = load_data(data).where("test").with_pixels()
+    pairs = pairs.where("test").with_pixels()
     emb = embed(model, pairs, turns=turns)
     recall = evaluate_embeddings(emb.txt, emb.img, pairs.gt)
     interval = bootstrap_ci(recall)
@@ -112,11 +112,12 @@ def measure(name: str, seeds: list[int], device: str = "cpu") -> dict[str, Any]:
     The receipt is `book/results/backbone-<name>.json` of the working tree.
     """
     runs, recipe = [], recipes.get(name)
+    pairs = recipe.load()
     for seed in seeds:
         model = backbone(name, seed, device)
         receipt = checked_receipt(_path(name, seed))
         runs.append({
-            "seed": seed, **score(model, recipe.data, turns=recipe.turns),
+            "seed": seed, **score(model, pairs, turns=recipe.turns),
             "train_seconds": receipt["seconds"], "best_epoch": receipt["best_epoch"],
             "weights": model.digest,
         })  # fmt: skip
@@ -124,7 +125,7 @@ def measure(name: str, seeds: list[int], device: str = "cpu") -> dict[str, Any]:
     figures = {"mR_mean": round(mean, 2), "runs": runs}
     listed = " ".join(map(str, seeds))
     command = f"python -m rsnb assets {name} --measure --seeds {listed}"
-    inputs = {"data": load_data(recipe.data).source.get("sha256")}
+    inputs = {"data": pairs.source.get("sha256")}
     record(f"backbone-{name}", figures, command=command, seeds=seeds, inputs=inputs)
     return figures
 

@@ -17,6 +17,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from rsnb import lists
 from rsnb.cache import cache_dir
 from rsnb.errors import DataError, DataProblems, Problem
 from rsnb.files import fingerprint, read_json, receipt_path, sha256_file
@@ -48,7 +49,8 @@ CARDS: Mapping[str, tuple[int, int, str]] = MappingProxyType({
 
 
 def load(
-    name_or_path: str | Path, *, lenient: bool = False, drop: str | Path | None = None,
+    name_or_path: str | Path, *, lenient: bool = False,
+    drop: str | Path | Sequence[str | Path] = (),
 ) -> Pairs:  # fmt: skip
     """Load a data set.
 
@@ -59,8 +61,10 @@ def load(
         lenient: leave faulty rows out and count them in `source["problems"]`. A blank
             or damaged caption goes; an image goes with its last caption, or when it is
             a duplicate, has an unknown split, or lacks pixels that were promised.
-        drop: a reviewed `mismatch.csv` (`python -m rsnb audit DATA --mismatch`); the
-            captions that it marks are left out, and images with none left.
+        drop: what to leave out, one or several: the name of a list that comes with
+            the package, such as `"leak-rsicd"` (`rsnb.lists.names`), or the path of a
+            reviewed `mismatch.csv` (`python -m rsnb audit DATA --mismatch`). Images
+            with no caption left go as well.
 
     Returns:
         All splits. Images that the manifest lists without promising pixels, or whose
@@ -71,9 +75,10 @@ def load(
             not in the data.
         DataError: not found (says where it looked), no known layout, or nothing left.
     """
-    if drop is not None:
-        return _reviewed(load(name_or_path, lenient=lenient), Path(drop))
     name = str(name_or_path)
+    if parts := [drop] if isinstance(drop, str | Path) else list(drop):
+        pairs = load(name, lenient=lenient, drop=parts[:-1])
+        return _without(pairs, parts[-1])
     if name == "world":
         from rsnb import world
 
@@ -142,8 +147,26 @@ def paraphrases(pairs: Pairs) -> dict[str, list[str]]:
     }
 
 
-def _reviewed(pairs: Pairs, path: Path) -> Pairs:
-    """Return `pairs` without the captions that a reviewed CSV marks in `drop`."""
+def _without(pairs: Pairs, drop: str | Path) -> Pairs:
+    """Return `pairs` without what a list or a reviewed CSV names."""
+    if isinstance(drop, Path) or Path(drop).suffix:
+        keep = _reviewed(pairs, Path(drop))
+    else:
+        keep = lists.keep(pairs, lists.read(pairs.name, drop))
+    rows = np.flatnonzero(~keep)
+    gone = pairs.source.get("dropped", 0) + len(rows)
+    source = {**pairs.source, "dropped": gone}
+    source["sha256"] = fingerprint(source.get("sha256"), rows)
+    left = np.bincount(pairs.gt[keep], minlength=len(pairs)) > 0
+    if not left.any():
+        raise DataError(f"{drop} drops every caption of {pairs.name}.")
+    texts = tuple(pairs.captions[t] for t in np.flatnonzero(keep))
+    kept = replace(pairs, captions=texts, gt=pairs.gt[keep], source=source)
+    return kept.subset(left)
+
+
+def _reviewed(pairs: Pairs, path: Path) -> np.ndarray:
+    """Return bool (T,), the captions that a reviewed CSV does not mark in `drop`."""
     if not path.is_file():
         raise DataError(f"drop={path} is no file; `audit --mismatch` writes one.")
     try:
@@ -170,15 +193,7 @@ def _reviewed(pairs: Pairs, path: Path) -> Pairs:
             keep[places[key].pop()] = not MARKS[mark]
     if bad:
         raise DataProblems(f"{pairs.name}, drop={path.name}", bad)
-    rows = np.flatnonzero(~keep)
-    source = {**pairs.source, "dropped": len(rows)}
-    source["sha256"] = fingerprint(source.get("sha256"), rows)
-    left = np.bincount(pairs.gt[keep], minlength=len(pairs)) > 0
-    if not left.any():
-        raise DataError(f"{path} drops every caption of {pairs.name}.")
-    texts = tuple(pairs.captions[t] for t in np.flatnonzero(keep))
-    kept = replace(pairs, captions=texts, gt=pairs.gt[keep], source=source)
-    return kept.subset(left)
+    return keep
 
 
 def _find(name: str) -> Path:

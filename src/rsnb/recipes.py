@@ -4,7 +4,7 @@ Explained in notebook 02. A recipe is data, not code: a new one needs a row here
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -12,7 +12,9 @@ import numpy as np
 import torch
 
 from rsnb.backbones import Backbone, Entry, build, wrap
+from rsnb.data import load
 from rsnb.errors import ParameterError
+from rsnb.pairs import Pairs
 from rsnb.train import TrainConfig
 from rsnb.words import WordTokenizer
 
@@ -44,6 +46,8 @@ class Recipe:
         turns: score with the mean over the 8 symmetries (chosen on validation).
         paraphrases: add the published paraphrases of a set's training captions, where
             it has any (`rsnb.data.paraphrases`).
+        drop: data set → lists that are left out of it, see `rsnb.data.load`.
+        val_from: data set that gives the split `val`, where `data` has none.
     """
 
     data: str
@@ -63,6 +67,13 @@ class Recipe:
     words: tuple[str, ...] = ()
     turns: bool = False
     paraphrases: bool = False
+    drop: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    val_from: str = ""
+
+    def load(self, name: str = "") -> Pairs:
+        """Return one of its data sets, `data` by default, without what it drops."""
+        name = name or self.data
+        return load(name, drop=self.drop.get(name, ()))
 
 
 RN: dict[str, Any] = {
@@ -112,6 +123,12 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType({
     "ucm-deep": Recipe(
         "ucm", "train", RN_DEEP, replace(_GPU, epochs=50), extra=("rsicd",), repeat=2,
         **_DEEP,
+    ),
+    # No scene of RSITMD's test split, under whichever name, is in its training.
+    "rsitmd-rn": Recipe(
+        "rsitmd", "train", RN, replace(_REAL, epochs=30), extra=("rsicd", "ucm"),
+        drop={"rsitmd": ("tier-c",), "rsicd": ("leak-rsitmd",)}, val_from="rsicd",
+        **_FEW,
     ),
     # Knows nothing of UCM's images, nor of the 3,000 that the noise sweep uses.
     "rsicd-rest": Recipe(
