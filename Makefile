@@ -3,6 +3,8 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 PY := $(BIN)/python
+# Tests run in so many processes, with one thread each: two of two starve each other.
+JOBS ?= 2
 # The stamp is named by the lock's checksum: another lock, another installation.
 STAMP := $(VENV)/.rsnb-$(firstword $(shell cksum < requirements.lock))
 
@@ -24,7 +26,7 @@ book: $(STAMP)
 	$(PY) -m rsnb build
 
 test: $(STAMP)
-	$(PY) -m pytest
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile
 
 lint: $(STAMP)
 	$(PY) -m ruff format --check
@@ -53,8 +55,8 @@ trust: $(STAMP)
 # Repeat the executed pages and compare what is tagged nbval-check-output.
 nbval: $(STAMP)
 	$(PY) -m rsnb run --profile world
-	env -u RSNB_DATA TQDM_DISABLE=1 SPYDER_NO_BARS=1 $(PY) -m pytest -p no:cacheprovider --nbval-lax --nbval-current-env \
-	  --nbval-cell-timeout=300 build/run/world
+	env -u RSNB_DATA TQDM_DISABLE=1 SPYDER_NO_BARS=1 OMP_NUM_THREADS=1 $(PY) -m pytest -p no:cacheprovider \
+	  -n $(JOBS) --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout=300 build/run/world
 
 # The quick start under Colab's published pins, in build/colab-venv; slow, several GB.
 COLAB_PYTHON ?= python3.13
