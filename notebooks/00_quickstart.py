@@ -19,7 +19,7 @@
 # |---|---|
 # | **Data set** | profile `world`: 450 rendered test images with 2,250 captions. Other profiles: the same page on real data |
 # | **Model** | a dual encoder of the CLIP family that comes with the package |
-# | **Run time** | about half a minute on 2 CPU cores; on a GPU not measured |
+# | **Run time** | minutes at most on two CPU cores: {doc}`/book/benchmarks`; on a GPU not measured |
 # | **Downloaded** | nothing for `world` |
 #
 # ## What you will see

@@ -19,7 +19,7 @@
 # |---|---|
 # | **Data set** | profile `world`: five splits of rendered scenes, 16,900 images in all. Made for real sets: UCM-Captions, RSICD, RSITMD, NWPU-Captions, or your own |
 # | **Model** | none for the counts; a small ResNet, trained for a few seconds, to find wrong captions |
-# | **Run time** | about 2 minutes on 2 CPU cores; a GPU does not help |
+# | **Run time** | minutes at most on two CPU cores: {doc}`/book/benchmarks`; a GPU does not help |
 # | **Downloaded** | nothing for `world` |
 #
 # ## What you will see
@@ -247,7 +247,7 @@ report.table({c: {"images": n} for c, n in kinds} or {"none": {"images": 0}})
 # `load` reads every layout of this field and does not guess. Faults come as
 # one table with file and line, and nothing is loaded; with `lenient=True` the
 # rows at fault are left out and counted. Blank captions deserve the warning:
-# RSITMD's original text files hold four images with five blank captions each,
+# RSITMD's original text files hold images with nothing but blank captions,
 # and readers that skip blank lines shift every later caption to a wrong image.
 # Here is a data set of four rows with two faults.
 

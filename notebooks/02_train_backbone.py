@@ -19,7 +19,7 @@
 # |---|---|
 # | **Data set** | profile `world`: a part of its 4,000 training images; validation and test of 450 each |
 # | **Model** | open_clip `CLIP` with a small ModifiedResNet, from random weights; beside it the trained one that comes with the package |
-# | **Run time** | about 2 minutes on 2 CPU cores; on a GPU not measured |
+# | **Run time** | minutes at most on two CPU cores: {doc}`/book/benchmarks`; on a GPU not measured |
 # | **Downloaded** | nothing for `world` |
 #
 # ## What you will see

@@ -19,7 +19,7 @@
 # |---|---|
 # | **Data set** | profile `world`: a part of its 4,000 training images with 60 % of the captions moved; the full sweep from receipts |
 # | **Model** | open_clip `CLIP` with a small ModifiedResNet, pre-trained on other scenes with another sensor |
-# | **Run time** | about 2 minutes on 2 CPU cores; on a GPU not measured |
+# | **Run time** | minutes at most on two CPU cores: {doc}`/book/benchmarks`; on a GPU not measured |
 # | **Downloaded** | nothing for `world` |
 #
 # ## What you will see

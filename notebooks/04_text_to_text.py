@@ -19,7 +19,7 @@
 # |---|---|
 # | **Data set** | profile `world`: 450 validation and 450 test images with their records. Other profiles: the same page, records written on first use |
 # | **Model** | a small captioner in a published class; MiniLM sentence embeddings, unchanged |
-# | **Run time** | about 3 minutes on 2 CPU cores; on a GPU not measured |
+# | **Run time** | minutes at most on two CPU cores: {doc}`/book/benchmarks`; on a GPU not measured |
 # | **Downloaded** | nothing for `world` |
 #
 # ## What you will see

@@ -19,7 +19,7 @@
 # |---|---|
 # | **Data set** | profile `world`: 450 validation and 450 test images; tables over backbones from receipts |
 # | **Model** | any frozen backbone; as witness the captioner of {doc}`04_text_to_text` with a LoRA adapter of {glue:text}`megabytes:.1f` MB |
-# | **Run time** | about 3 minutes on 2 CPU cores; on a GPU not measured |
+# | **Run time** | minutes at most on two CPU cores: {doc}`/book/benchmarks`; on a GPU not measured |
 # | **Downloaded** | nothing for `world` |
 #
 # ## What you will see
@@ -342,7 +342,7 @@ report.table(table, "Calls saved at equal recall (%)", digits=0)
 # *Table 4. Test split: how many calls fewer the adaptive stop needs than a fixed
 # number that reaches the same t2i recall, for every `slack`; none is chosen
 # here. It pays on the strongest backbone. On weak ones only a stop so early that
-# recall falls by points saves a fifth.*
+# recall falls by points saves much.*
 #
 # ## Where to inject
 #
@@ -426,7 +426,7 @@ report.table(table, "Change of mR on validation (points)")
 # *Table 7. One backbone, largest loss first. The design asks 20 images at most, and
 # an image about 50 captions.*
 #
-# With descriptions alone half of the gain is gone: the testimony carries the rest.
+# With descriptions alone much of the gain is gone: the testimony carries the rest.
 # Attributes and relations are missed most. To split the gains by level is worth
 # nothing in recall; one weight for their sum does as well, and the levels are
 # there to be read. `stay` costs recall and buys less harm.
@@ -513,7 +513,7 @@ show(was_first[np.argmax((after - first)[was_first])])
 # changes; $r$ is small and $\alpha$ a constant. Afterwards
 # the product is added to W, and the model is as fast as before. The adapter here
 # has rank {glue:text}`rank` and {glue:text}`megabytes:.1f` MB. It learned for
-# {glue:text}`minutes:.0f` minutes on 2 cores from {glue:text}`images` images and
+# {glue:text}`minutes:.0f` minutes on two cores from {glue:text}`images` images and
 # their captions, two turns: what would a person type (one time in ten without the
 # image, for the second term of the gain), and how does a query read once the
 # image was seen.

@@ -19,7 +19,7 @@
 # |---|---|
 # | **Data set** | profile `world`: 450 test images with 2,250 captions; the probe learned on 6,000 other images |
 # | **Model** | a frozen dual encoder; a *probe* beside it, three matrices of 128 x 128 |
-# | **Run time** | about 1 minute on 2 CPU cores; on a GPU not measured |
+# | **Run time** | minutes at most on two CPU cores: {doc}`/book/benchmarks`; on a GPU not measured |
 # | **Downloaded** | nothing for `world` |
 #
 # ## What you will see

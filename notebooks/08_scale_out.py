@@ -19,7 +19,7 @@
 # |---|---|
 # | **Data set** | profile `world` for what runs here; clustered vectors of up to ten million rows, and other measurements, from receipts |
 # | **Model** | the profile's backbone; a small ViT that RRSITR trained for the local index |
-# | **Run time** | about 20 seconds on 2 CPU cores |
+# | **Run time** | minutes at most on two CPU cores: {doc}`/book/benchmarks` |
 # | **Downloaded** | nothing for `world` |
 #
 # ## What you will see

@@ -19,7 +19,7 @@
 # |---|---|
 # | **Data set** | profile `world`: 450 test images, with captions drawn by a stated rule; some training pairs for the audit |
 # | **Model** | the profile's dual encoder, the witness and the probe of page 07, constants from its receipt; one fusion weight is fitted on validation |
-# | **Run time** | about 90 seconds on 2 CPU cores; on a GPU not measured |
+# | **Run time** | minutes at most on two CPU cores: {doc}`/book/benchmarks`; on a GPU not measured |
 # | **Downloaded** | nothing for `world` |
 #
 # ## What you will see

@@ -151,8 +151,8 @@ def score(
 
     For `rsnb.metrics.evaluate`: captions are rows; equal captions and equal images are
     scored once, so they tie exactly. Both similarities are unscaled. Works through
-    2,048 images x 512 captions at a time, so that tokens and Gram strips take about
-    410 MB at ViT-B/32; beyond 2,048 images, captions are encoded anew for each tile.
+    2,048 images x 512 captions at a time, so that tokens and Gram strips stay
+    small; beyond 2,048 images, captions are encoded anew for each tile.
 
     Args:
         backbone: a ViT, see `image_tokens`.

@@ -52,7 +52,7 @@ def make(backbone: Backbone, pairs: Pairs, path: Path) -> Probe:
 def probe(backbone: Backbone, pairs: Pairs) -> Probe:
     """Return the probe of a backbone for a data set, all splits given.
 
-    It learns on first use, in a minute or two on 2 cores, and is kept in the cache,
+    It learns on first use, and is kept in the cache,
     unless one for these weights comes with the package.
     """
     shipped = path_of(backbone.name)

@@ -129,7 +129,7 @@ def make(name: str, device: str = "cpu") -> Path:
 def captioner(name: str, device: str = "cpu") -> TransformersCaptioner:
     """Return one of our captioners, or any that `TransformersCaptioner.load` takes.
 
-    `real-vlm` is trained on first use: about half an hour on 2 cores, once.
+    `real-vlm` is trained on first use, which takes its time, once.
     """
     if name not in COURSES:
         return TransformersCaptioner.load(name, device=device)

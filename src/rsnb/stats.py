@@ -35,7 +35,7 @@ def bootstrap_ci(
     """Return the BCa bootstrap interval of one figure of `recall.as_dict()`.
 
     Images are drawn with replacement, with all their captions (Efron 1987, bias
-    corrected and accelerated). About a second for 10,000 draws of 1,093 images.
+    corrected and accelerated).
 
     Args:
         recall: what `evaluate` returned.
