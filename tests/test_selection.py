@@ -76,7 +76,7 @@ def own_cache(tmp_path, monkeypatch):
 
 def train_a_recipe(split, monkeypatch):
     """Which epoch is kept is a choice."""
-    monkeypatch.setattr(assets, "load_data", lambda name: sealed(split))
+    monkeypatch.setattr(recipes, "load", lambda name, drop=(): sealed(split))
     monkeypatch.setattr(recipes, "get", lambda name, seed=None: recipe("vit"))
     assets.make("squares")
 

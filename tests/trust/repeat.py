@@ -21,9 +21,9 @@ REPO = Path(__file__).resolve().parents[2]
 # What takes long, or needs a browser, kernels, the built book, or many processes.
 SLOW = """
     bench_peers bench_scaling bench_search benchmarks book browser captioner_speed
-    captioners cli colab ddp environment explorers findings gpu jupyterlab landing
-    localindex lora methods notebooks real_data real_text rrsitr runner scale smallvlm
-    sweep train trust_captions trust_runs vlm walk widgets witnesses world
+    captioners cli colab ddp environment explorers findings gpu jupyterlab kin landing
+    localindex lora methods notebooks real_data real_text reproduce rrsitr runner scale
+    smallvlm sweep train trust_captions trust_runs vlm walk widgets witnesses world
 """.split()
 SELECT = [
     "tests", "-p", "no:cacheprovider", *(f"--ignore=tests/test_{n}.py" for n in SLOW)
