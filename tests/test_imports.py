@@ -18,15 +18,16 @@ PACKAGE = Path(rsnb.__file__).parent
 # long as no cycle arises; imports inside functions count. A new module needs a place.
 FLOORS = [
     "errors files cache ranks shards",
-    "pairs words registry",
+    "pairs words registry published",
     "images stores layouts readers hub world",
+    "lists",
     "data noise noisefiles",
     "vectors recall metrics stats",
     "twoway rerank",
     "checkpoints backbones pixels embed exact index ondisk databases records parsing "
     "captionfile phrases",
-    "augment pacing losses methods local localindex rrsitr averaging batches runstate "
-    "steps train",
+    "augment pacing losses methods hashing local localindex rrsitr averaging batches "
+    "runstate steps train",
     "prompts vlm likelihood endpoint captioners textspace t2t captions smallvlm "
     "lessons adapters lora",
     "cadre",
@@ -34,7 +35,7 @@ FLOORS = [
     "report plots",
     "recipes smallcaptioners witnesses assets facts audit review trials sweep findings "
     "explorers replay widgets scale",
-    "profiles pages runner book colab",
+    "profiles pages runner book colab cells comparison reproduce results",
     "cli __main__",
 ]
 FLOOR = {name: i for i, row in enumerate(FLOORS) for name in row.split()}

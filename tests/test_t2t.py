@@ -211,10 +211,9 @@ def test_a_query_is_quick(aggregate):
     )
     spent = []
     for q in (unit(rng, 40, 384) * 0.7 + scene[:40])[:, None]:
-        start = time.perf_counter()
+        start = time.process_time()  # of this process: others share the machine
         gallery.search(q, 10)
-        spent.append(time.perf_counter() - start)
-    # the tests share the machine, so the slower queries say little
+        spent.append(time.process_time() - start)
     assert np.quantile(spent, 0.2) < 0.010
 
 

@@ -137,11 +137,23 @@ def scale(ax: Any, page: Page) -> None:
     ax.legend(loc="lower right")
 
 
+def evidence(ax: Any, page: Page) -> None:
+    """Images that a leaky backbone was trained on and others; a clean one beside it."""
+    found = figures("findings-real")["leak"]["rsicd-rest"]
+    names = {"own": "leaky", "clean": "clean"}
+    values = {
+        f"{names[b]}, {k}": found[b][k] for b in names for k in ("seen", "others")
+    }
+    colour = dict(zip(values, (ROLES["noisy"], "#EBB08A", ROLES["clean"], "#8FCFBA"),
+                      strict=True))  # fmt: skip
+    bars(ax, values, colour)
+
+
 CHAPTERS: Mapping[str, Callable[[Any, Page], None]] = {
     "00_quickstart": quickstart, "01_audit_data": audit, "02_train_backbone": backbone,
     "03_train_through_noise": noise, "04_text_to_text": text,
     "05_visual_context_injection": asking, "06_query_guided_disambiguation": looking,
-    "07_cadre": cadre, "08_scale_out": scale,
+    "07_cadre": cadre, "08_scale_out": scale, "09_results": evidence,
 }  # fmt: skip
 
 

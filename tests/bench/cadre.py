@@ -507,6 +507,7 @@ def main() -> None:
     ask.add_argument("--write", action="store_true")
     ask.add_argument("--real", default="")
     ask.add_argument("--deep", action="store_true")
+    ask.add_argument("--backbone", default="", help="another one, real data alone")
     ask.add_argument("--only", default="")
     args = ask.parse_args()
     start = time.time()
@@ -515,6 +516,8 @@ def main() -> None:
     names = BACKBONES if world else (f"{args.real}-rn",)
     if args.deep:  # backbone and captioner that a GPU trained
         names = (f"{args.real}-deep",)
+    if args.backbone:
+        names = (args.backbone,)
     names = tuple(n for n in names if not args.only or n in args.only.split(","))
     captioner = "world-vlm" if world else f"real-vlm{'-deep' if args.deep else ''}"
     how: dict[str, Any] = {"variants": 1}

@@ -158,9 +158,7 @@ def apart(
     return dict(json.loads(done.stdout))
 
 
-def one(
-    form: str, images: int, dim: int, batch: int, threads: int, share: int
-) -> None:
+def one(form: str, images: int, dim: int, batch: int, threads: int, share: int) -> None:
     """Run a form once and print its time, its peak and what it found."""
     torch.set_num_threads(threads)
     theirs.tqdm = lambda x: x  # their bar costs time
