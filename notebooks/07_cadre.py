@@ -462,8 +462,8 @@ plots.bars(closed, "share of the gap closed (%)") if closed else none
 # ## Real pixels
 #
 # UCM {cite}`qu2016deep` and RSICD {cite}`lu2018rsicd`, with backbones, captioner
-# and adapter all trained here on their training captions. So the probe and the
-# witness learn from pairs that the backbone knows. `rsicd-rest` knows no UCM.
+# and adapter trained here on their training captions. So probe and witness learn
+# from pairs that the backbone knows. `rsicd-rest` knows no UCM.
 
 # %%
 real = {f"{d}: {b}": v for d in ("ucm", "rsicd")
@@ -528,9 +528,10 @@ report.table(cost, "Milliseconds on 2 CPU cores") if cost else none
 # - **Calls are dear.** A witness of billions of parameters takes seconds an
 #   image. QGD costs no call, and gains much less.
 # - **No captions of your domain can be kept back** for witness and probe. So it
-#   was in Table 8. CADRE is above every inductive re-ranker, on UCM within
-#   luck. On neither set is it shown to beat the fusion, which costs no call, and
-#   on UCM testimony about *another* image of the class does no worse.
+#   was in Table 8. CADRE is above every inductive re-ranker, for `ucm-deep` within
+#   luck. It is nowhere shown to beat the fusion, which costs no call and leads
+#   where the backbone knows no UCM. There testimony about *another* image of the
+#   class does no worse.
 
 # %% [markdown]
 # The numbers for the text below:

@@ -144,7 +144,9 @@ plots.bands(results.noise_lines("rsicd"), *axis)
 # %% [markdown]
 # *Figure 3. The same for RSICD. Note the axis: this backbone is weak.*
 #
-# Query by query, paired, over the same arms:
+# The start was trained twice from one recipe, and its digest is in every receipt. Two
+# arms that are compared always share theirs; arms at different rates may not. Query by
+# query, paired:
 
 # %%
 gaps = {d: results.gaps(d) for d in ("ucm", "rsicd")}

@@ -14,6 +14,7 @@ from rsnb.methods import (
     NCR,
     Complementary,
     Credible,
+    Eliminate,
     HardFirst,
     InfoNCE,
     Paced,
@@ -32,7 +33,7 @@ CLEAN = torch.tensor(
     dtype=torch.float64,
 )
 ALL = [InfoNCE(), InfoNCE(smoothing=0.1), Triplet(), Complementary(tau=0.5), NCR(),
-       Credible(), Paced(), HardFirst()]  # fmt: skip
+       Credible(), Paced(), HardFirst(), Eliminate(0.3)]  # fmt: skip
 IDS = [f"{type(m).__name__}{i}" for i, m in enumerate(ALL)]
 
 

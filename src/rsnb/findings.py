@@ -33,7 +33,8 @@ NAMES: Mapping[str, str] = MappingProxyType({
     "paced": "ours", "infonce": "InfoNCE", "wise": "InfoNCE + WiSE-FT",
     "infonce-fast": "InfoNCE, rate 1e-3", "rrsitr": "RRSITR",
     "scaled": "RRSITR, global, scaled", "cream": "soft labels (CREAM)",
-    "rcl": "negatives only (RCL)", "ncr": "NCR", "triplet": "hardest triplet",
+    "rcl": "negatives only (RCL)", "eliminate": "eliminate late (EBAKER)",
+    "ncr": "NCR", "triplet": "hardest triplet",
 })  # fmt: skip
 Rows = list[dict[str, Any]]
 
@@ -143,12 +144,15 @@ def _mean(recalls: Sequence[Recall]) -> Recall:
 
 
 def lines(plan: str) -> dict[str, dict[float, tuple[float, float, float]]]:
-    """Return name → percent moved → (mean, low, high), as `plots.bands` takes it."""
+    """Return name → percent moved → (mean, low, high), as `plots.bands` takes it.
+
+    A method that was run at one rate alone makes no line, and is in `overview` only.
+    """
     table = bands(read(plan))
     return {
         name: {100 * r: (b.mean, b.low, b.high) for r, b in table[method].items()}
         for method, name in NAMES.items()
-        if method in table
+        if len(table.get(method, {})) > 1
     }
 
 

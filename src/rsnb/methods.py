@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from rsnb import losses
+from rsnb.errors import check_settings
 from rsnb.pacing import Judge
 
-__all__ = ["NCR", "Complementary", "Credible", "HardFirst", "InfoNCE", "Method",
-           "Paced", "Step", "Triplet"]  # fmt: skip
+__all__ = ["NCR", "Complementary", "Credible", "Eliminate", "HardFirst", "InfoNCE",
+           "Method", "Paced", "Step", "Triplet"]  # fmt: skip
 
 
 _NULL = Judge()
@@ -82,6 +83,36 @@ class InfoNCE:
         return losses.info_nce(
             step.img_emb, step.txt_emb, step.scale, step.same, self.smoothing
         )
+
+
+@dataclass(frozen=True)
+class Eliminate:
+    """InfoNCE that late in training leaves out the least similar pairs (EBAKER, 2024).
+
+    Published, the threshold is a quantile of a queue of the last 200,000 similarities
+    of pairs *as given*, set once an epoch; so the quantile is the share that goes. Here
+    the batch is the queue. What goes still stands among the negatives of the others.
+
+    Attributes:
+        drop: share of the pairs that goes; published 0.01.
+        start: share of training before any goes; published 4 epochs of 7.
+    """
+
+    drop: float = 0.01
+    start: float = 4 / 7
+    judge: Judge | None = None
+    tokens: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse values that no run could mean."""
+        check_settings(self, drop=0 <= self.drop < 1, start=0 <= self.start <= 1)
+
+    def __call__(self, step: Step) -> Tensor:
+        """Return the loss of a batch."""
+        i2t, t2i = losses.info_nce_each(step.scale * step.sim, step.same)
+        own = step.sim.diagonal().detach()
+        keep = (own >= own.quantile(self.drop)) | (step.progress < self.start)
+        return (i2t + t2i)[keep].mean() / 2
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,9 @@ TRIALS: Mapping[str, Trials] = MappingProxyType({
     "ncr": _grid(methods.NCR(), *_LR, 3e-5),
     "cream": _grid(methods.Credible(), 3e-4, 1e-3)
     + _grid(methods.Credible(_GMM), 1e-3, 5e-4),
+    "eliminate": _grid(methods.Eliminate(), 1e-4)
+    + _grid(methods.Eliminate(0.3), 3e-4)
+    + _grid(methods.Eliminate(0.6), 3e-4, 1e-4),
     "rrsitr": _grid(RRSITR(), 3e-5, 1e-4, 3e-4, 1e-5, batch_size=100),
     # The published rule in units of chance: any backbone, any batch.
     "scaled": _grid(_LITERAL, 1e-4, 2e-4, batch_size=100)
@@ -108,8 +111,8 @@ TRIALS: Mapping[str, Trials] = MappingProxyType({
 })  # fmt: skip
 
 _RIVALS = {"scaled": 2, "infonce-fast": 1, "triplet": 1, "rcl": 1, "ncr": 1, "cream": 1}
+_RIVALS |= {"eliminate": 1}
 _RN, _BOTH = ("source-rn-0", "source-rn-1"), {"infonce": 1, "paced": 1}
-_RATES = (0.0, 0.4, 0.6, 0.8)
 PLANS: Mapping[str, Plan] = MappingProxyType({
     "world-rn": Plan("world", _RN, {"infonce": 2, "paced": 2, **_RIVALS}, _FINE),
     "world-vit": Plan(
@@ -119,9 +122,9 @@ PLANS: Mapping[str, Plan] = MappingProxyType({
         name: Plan("world", _RN[:1], dict.fromkeys(changes, 1), _SHORT, rates=(0.8,))
         for name, changes in (("ablation", _ABLATION), ("collapse", _COLLAPSE))
     },
-    "ucm": Plan("ucm", ("rsicd-rest",), _BOTH, _REAL, rates=_RATES, store=128),
+    "ucm": Plan("ucm", ("rsicd-rest",), _BOTH, _REAL, store=128),
     "rsicd": Plan(
         "rsicd", ("rsicd-rest",), _BOTH, replace(_REAL, epochs=8, eval_every=2),
-        rates=_RATES, images=2000, store=128, tuned_on="ucm",
+        images=2000, store=128, tuned_on="ucm",
     ),
 })  # fmt: skip
