@@ -1,9 +1,9 @@
 """Fill the pages of measurements from receipts, at each build.
 
-`rsnb.book.stage` calls `draw`. In `book/benchmarks.md` and `book/reliability.md`,
-`[[name:path:format]]` stands for one number of the receipt `name`, `[[promise:P1]]` for
-what the battery found of a promise, and a line `[[table:name]]` for a table that a
-function here makes. Nothing measured is typed in any of them.
+`rsnb.book.stage` calls `draw`. In the sources of `PAGES`, `[[name:path:format]]` stands
+for one number of the receipt `name`, `[[promise:P1]]` for what the battery found of a
+promise, and a line `[[table:name]]` for a table that a function here makes. Nothing
+measured is typed in any of them: `tests/test_literals.py` looks.
 """
 
 import re
@@ -15,10 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from rsnb.errors import ParameterError
-from rsnb.files import write_bytes
-from rsnb.report import receipt
+from rsnb.files import read_json, write_bytes
+from rsnb.findings import NAMES, read
+from rsnb.findings import bands as arm_bands
+from rsnb.plots import Figure, bands
+from rsnb.report import receipt, shelf
+from rsnb.stats import holm
 
-PAGES = ("benchmarks", "reliability")
+PAGES = ("benchmarks", "how_to_run", "kin", "reliability")
 NUMBER = re.compile(r"\[\[(\w[\w/-]*):([^:\]]+):([^\]]*)\]\]")
 TABLE = re.compile(r"^\[\[table:(\w+)\]\]$", re.M)
 PROMISE = re.compile(r"\[\[promise:(\w+)\]\]")
@@ -225,6 +229,106 @@ def pythons() -> str:
     return rows(["Python", "passed", "failed", "installed"], body)
 
 
+def eliminated() -> str:
+    """Eliminate late beside its nearest relatives, on the arms that it has."""
+    arms = read("world-rn")
+    own = {(r["start"], r["rate"], r["draw"])
+           for r in arms if r["method"] == "eliminate"}  # fmt: skip
+    arms = [r for r in arms if (r["start"], r["rate"], r["draw"]) in own]
+    rates, table, body = sorted({rate for _, rate, _ in own}), arm_bands(arms), []
+    for method in ("paced", "scaled", "rcl", "eliminate", "wise", "infonce"):
+        row = table.get(method, {})
+        each = [f"{row[r].mean:.1f}" if r in row else "–" for r in rates]
+        body.append([NAMES[method], *each, f"{sum(b.n for b in row.values())}"])
+    return rows(["method", *(f"{100 * r:.0f} %" for r in rates), "arms"], body)
+
+
+def behind() -> str:
+    """Ours minus eliminate late, paired."""
+    body = [[r["noise"].replace("%", " %"), f"{r['points']:+.1f}", r["95 %"], r["p"],
+             str(r["arms"])] for r in figures("noise-world-rn")["gaps"]
+            if r["ours minus"] == NAMES["eliminate"]]  # fmt: skip
+    none = [["not measured in this copy", "", "", "", ""]]
+    return rows(["moved", "ours minus it", "95 %", "p", "arms"], body or none)
+
+
+def tried() -> str:
+    """The settings of eliminate late, on validation."""
+    body = []
+    for path in sorted((shelf() / "noise" / "world-rn").glob("eliminate-*-d9-t?.json")):
+        row = read_json(path)
+        drop = re.search(r"drop=([\d.]+)", row["how"])
+        share = f"{100 * float(drop[1]):.0f} %" if drop else ""
+        body.append([share, f"{row['settings']['lr']:g}", f"{row['val_mR']:.1f}"])
+    return rows(["dropped", "rate of learning", "mR on validation"],
+                body or [["not measured in this copy", "", ""]])  # fmt: skip
+
+
+def looked() -> str:
+    """A second look at the best, by backbone; p is for all rows together."""
+    try:
+        found = figures("kin-world")["looks"]
+    except ParameterError:
+        return rows(["backbone", "points"], [["not measured in this copy", ""]])
+    kinds, body = {"local": "local similarity", "guided": "guided patches"}, []
+    ways = [(name, kind) for name in sorted(found, reverse=True) for kind in kinds]
+    adjusted = holm([found[name][kind]["p"] for name, kind in ways])
+    for (name, kind), p in zip(ways, adjusted, strict=True):
+        row = found[name][kind]
+        at = "; ".join(f"{k if k < 10**5 else 'all'}, {w:g}"
+                       for k, w in (row["t2i"], row["i2t"]))  # fmt: skip
+        span = f"{row['low']:+.1f} to {row['high']:+.1f}"
+        body.append([name, kinds[kind], at, f"{found[name]['global']:.1f}",
+                     f"{row['gain']:+.1f}", span, f"{p:.4f}"])  # fmt: skip
+    head = ["backbone", "second look", "K, weight (t2i; i2t)", "cosine", "points"]
+    return rows([*head, "95 %", "p, Holm"], body, words=3)
+
+
+#: How the forms of codes are called in table and figure, in their order.
+CODES: Mapping[str, str] = {
+    "ours": "learned on noise, ours", "InfoNCE": "learned on noise, InfoNCE",
+    "ITQ": "ITQ", "random directions": "random directions",
+    "InfoNCE, no noise": "learned on true pairs", "PQ": "PQ, query not coded",
+}  # fmt: skip
+
+
+def hashed() -> str:
+    """Recall of binary codes, by bytes."""
+    try:
+        found = figures("kin-world")["hashes"]
+    except ParameterError:
+        return rows(["backbone", "form"], [["not measured in this copy", ""]])
+    sizes = sorted({int(n) for x in found.values() for c in x["curves"].values()
+                    for n in c})  # fmt: skip
+    body = []
+    for name in sorted(found, reverse=True):
+        for form, said in CODES.items():
+            by = found[name]["curves"].get(form, {})
+            each = [f"{by[str(n)]['mR']:.1f}" if str(n) in by else "–" for n in sizes]
+            body.append([name, said, *each])
+    return rows(["backbone", "form", *(f"{n} B" for n in sizes)], body, words=2)
+
+
+def curve(name: str = "world-rn-robust") -> Figure:
+    """Return recall against bytes; a step along the axis doubles the code."""
+    found = figures("kin-world")["hashes"][name]
+    sizes = sorted(map(int, found["curves"]["ours"]))
+    lines = {
+        said: {sizes.index(int(n)): (r["mR"], r["low"], r["high"])
+               for n, r in found["curves"][form].items()}
+        for form, said in CODES.items()
+    }  # fmt: skip
+    fig = bands(lines, "bytes an item (each step doubles them)", "mR on test (%)")
+    [ax] = fig.axes
+    ax.axhline(found["float32"], color="#444444", linestyle="--", linewidth=1)
+    said = f"float32, {found['bytes']} bytes"
+    ax.annotate(said, (0, found["float32"]), (0, 3), textcoords="offset points",
+                fontsize=8)  # fmt: skip
+    ax.set_xticks(range(len(sizes)), list(map(str, sizes)))
+    ax.set_ylim(0, None)
+    return fig
+
+
 def _plain(value: Any) -> str:
     if isinstance(value, str):
         return value
@@ -235,7 +339,8 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "recall": recall, "loading": loading, "embedding": embedding, "train": train,
     "local": local, "grouped": grouped, "exact": exact, "cadre": cadre, "book": book,
     "handed": handed, "fuzzed": fuzzed, "covered": covered, "mutated": mutated,
-    "again": again, "pythons": pythons,
+    "again": again, "pythons": pythons, "eliminated": eliminated,
+    "behind": behind, "tried": tried, "looked": looked, "hashed": hashed,
 }  # fmt: skip
 
 
@@ -257,6 +362,8 @@ def draw(root: Path, out: Path) -> None:
     for page in PAGES:
         text = (root / "book" / f"{page}.md").read_text("utf-8")
         write_bytes(out / f"{page}.md", fill(text).encode())
+    svg = curve()._repr_mimebundle_()["image/svg+xml"]
+    write_bytes(out / "figures" / "kin.svg", svg.encode())
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ from rsnb.errors import ParameterError
 from rsnb.twoway import Bank, First, TwoWay, Way
 from rsnb.vectors import similarity
 
-__all__ = ["RERANKERS", "Bank", "First", "Reranker", "Tuned", "Way", "tune"]
+__all__ = ["RERANKERS", "Bank", "First", "Reranker", "Tuned", "Way", "second_look",
+           "tune"]  # fmt: skip
 
 _ROUND = 1e-6  # copies of a query, scored in another product, differ by this at most
 _LEAST = dict.fromkeys(("K", "k", "k1", "k2", "n"), 1) | {"tau": 5e-3, "beta": 0.1}
@@ -47,6 +48,23 @@ def _on_top(score: np.ndarray, candidate: np.ndarray, sim: np.ndarray) -> np.nda
     """Put candidates above every cosine; the others keep theirs."""
     low = np.where(candidate, score, np.inf).min(1, keepdims=True)
     return np.where(candidate, 2 + score - low, sim)
+
+
+def second_look(way: Way, near: np.ndarray, K: float, weight: float) -> np.ndarray:
+    """Return scores (Q, G) in which a costlier similarity orders each query's K best.
+
+    (1 - weight)·cosine + weight·near, where `near` (Q, G) is read at those K and who
+    ties with them; the others follow as they were. Explained in `book/kin.md`.
+
+    Raises:
+        ParameterError: another shape, K below 1, or a weight that is not 0 to 1.
+    """
+    if near.shape != way.sim.shape or K < 1 or not 0 <= weight <= 1:
+        what = f"near {near.shape} of {way.sim.shape}, K={K}, weight={weight}"
+        raise ParameterError(f"{what}: K is 1 or more, the weight 0 to 1.")
+    candidate = way.rank <= K
+    score = (1 - weight) * way.sim + weight * np.where(candidate, near, 0)
+    return _on_top(score, candidate, way.sim)
 
 
 def _qb_norm(way: Way, beta: float, k: float) -> np.ndarray:
