@@ -459,9 +459,10 @@ report.page(cfg.name, "03_train_through_noise", numbers, splits=table)
 #   CLIP ViT-B/32 on RSITMD and cannot be compared with those above, apart from
 #   the share that is kept.
 # - The sweep is not complete. A method without a row in Table 2 has not been
-#   scored, 20 % has no arm yet, and some rows rest on one start and one draw.
-# - On RSICD no method improved on its start, which was trained on the rest of
-#   RSICD; ours only lost less.
+#   scored, on the world 20 % has no arm, and some rows rest on one start and one
+#   draw.
+# - On RSICD no method gets far from its start, which was trained on the rest of
+#   RSICD; at most noise rates ours is no better there ({doc}`/notebooks/09_results`).
 # - NCR and CREAM run here with one network and one loop, so that the budget is
 #   the same for all. Their authors train two, or longer.
 #
