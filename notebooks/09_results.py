@@ -96,9 +96,11 @@ report.table({first: kinds}, "Published rows by kind of source")
 report.table(results.beside(first), f"{first}, test split", index=False)
 
 # %% [markdown]
-# *Table 2. Recall at 1, 5 and 10 in each direction and mR, in %. RSITMD's own images
-# are not public here. Ours is measured on the test images whose pixels RSICD holds, on
-# good evidence; its gallery is smaller than the published one, which makes it easier.*
+# *Table 2. mR and recall at 1, 5 and 10 in each direction, in %. Spread: standard
+# deviation over seeds where published; for ours the interval over images. RSITMD's
+# own images are not here. Ours is measured on the test images whose pixels RSICD
+# holds, on good evidence; its gallery is smaller than the published one, which makes
+# it easier.*
 #
 # RSICD and UCM are complete here, with the published test splits.
 

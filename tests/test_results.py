@@ -192,7 +192,8 @@ def test_ours_come_from_receipts_alone(tmp_path, monkeypatch):
     (tmp_path / "backbone-ucm-rn.json").write_text(json.dumps(made))
     monkeypatch.setattr(report, "shelf", lambda: tmp_path)
     [row] = results.ours("ucm")
-    assert row["mR"] == 41 and row["95 %"] == "40.0 to 42.0" and row["runs"] == 2
+    assert row["mR"] == 41 and row["spread"] == "40.0 to 42.0"
+    assert row["note"].endswith("2 run(s)")
     table = results.beside("ucm")
     assert [r["mR"] for r in table] == sorted((r["mR"] for r in table), reverse=True)
     assert len(table) == 1 + len(published.rows("ucm", noise=0.0))

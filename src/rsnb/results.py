@@ -55,7 +55,8 @@ def _line(
     recalls = [figures[f"{w}_r{k}"] for w in ("i2t", "t2i") for k in (1, 5, 10)]
     return {
         "system": system, "whose": "ours", "recalls": recalls, "mR": figures["mR"],
-        "95 %": f"{low:.1f} to {high:.1f}", "runs": runs, "source": name, "note": note,
+        "spread": f"{low:.1f} to {high:.1f}", "source": name,
+        "note": f"{note}; {runs} run(s)",
     }  # fmt: skip
 
 
@@ -91,8 +92,7 @@ def beside(data: str) -> Rows:
     table: Rows = [
         {
             "system": r.system, "whose": r.kind, "recalls": r.recalls, "mR": r.mR,
-            "95 %": f"± {r.std:.2f} (std)" if r.std else "–", "runs": "–",
-            "source": r.source,
+            "spread": f"± {r.std:.2f}" if r.std else "–", "source": r.source,
             "note": "; ".join(filter(None, (
                 f"from {r.start}", f"on {r.train}" * (r.train != "nothing"),
                 "epoch chosen on test" * (r.selection == "test"), r.note))),
@@ -101,10 +101,12 @@ def beside(data: str) -> Rows:
     ]  # fmt: skip
     out = []
     for row in sorted(table + ours(data), key=lambda r: -r["mR"]):
-        recalls = row.pop("recalls") or ["–"] * 6
-        names = [f"{w} {k}" for w in ("i2t", "t2i") for k in (1, 5, 10)]
-        each = dict(zip(names, recalls, strict=True))
-        out.append({"system": row.pop("system"), **each, **row})
+        recalls = [f"{v:.1f}" for v in row["recalls"] or ()]
+        ways = {"i2t": recalls[:3], "t2i": recalls[3:]}
+        cells = {k: " ".join(v) or "–" for k, v in ways.items()}
+        order = ("whose", "source", "note")
+        own = {k: row[k] for k in order}
+        out.append({k: row[k] for k in ("system", "mR", "spread")} | cells | own)
     return out
 
 
