@@ -76,7 +76,7 @@ first = "rsitmd"  # the data set of Tables 1 and 2
 #
 # {py:mod}`rsnb.published` holds the published ones, each with all of this.
 
-# %%
+# %% tags=["nbval-check-output"]
 one = published.rows(first, noise=0.0)
 kinds = dict(Counter(r.kind for r in one))
 on_test = sum(r.selection == "test" for r in published.rows())
