@@ -47,7 +47,7 @@ if "google.colab" in sys.modules:  # adds what is missing, nothing else
 
 from collections import Counter
 
-from rsnb import lists, plots, profiles, published, report, results
+from rsnb import findings, lists, plots, profiles, published, report, results
 
 # %% [markdown]
 # The parameters of the page. Change them here, or from outside with
@@ -134,14 +134,14 @@ plots.bands(results.noise_lines("rsitmd"), *axis)
 # {glue:text}`fall_published:.0f` % of its clean mR at 80 % noise.*
 
 # %%
-plots.bands(results.noise_lines("ucm"), *axis)
+plots.bands(findings.lines("ucm"), *axis)
 
 # %% [markdown]
 # *Figure 2. Ours, UCM: mean over three draws of noise and order, the band from the
 # lowest to the highest.*
 
 # %%
-plots.bands(results.noise_lines("rsicd"), *axis)
+plots.bands(findings.lines("rsicd"), *axis)
 
 # %% [markdown]
 # *Figure 3. The same for RSICD. Note the axis: this backbone is weak.*

@@ -30,6 +30,14 @@ def test_every_mark_is_filled_from_a_receipt(tmp_path):
     assert seen == set(SCRIPT["TABLES"])
 
 
+@pytest.mark.parametrize("page", ["benchmarks", "reliability"])
+def test_no_number_of_the_page_is_typed(page):
+    marks = r"```.*?```|\[\[.*?\]\]|`[^`]*`|\{cite\}\S+|\bP\d+\b"
+    prose = re.sub(marks, "", PAGES[page], flags=re.S)
+    allowed = {"2"}  # cores
+    assert set(re.findall(r"\d[\d.,]*\d|\d", prose)) <= allowed
+
+
 def test_every_promise_is_on_the_page_and_was_run():
     shown = set(re.findall(r"\[\[promise:(\w+)\]\]", PAGES["reliability"]))
     assert shown == {f"P{i}" for i in range(1, 17)} | {"statistics"}

@@ -18,11 +18,11 @@ PACKAGE = Path(rsnb.__file__).parent
 # long as no cycle arises; imports inside functions count. A new module needs a place.
 FLOORS = [
     "errors files cache ranks shards",
-    "pairs words registry published",
+    "pairs words registry",
     "images stores layouts readers hub world",
     "lists",
     "data noise noisefiles",
-    "vectors recall metrics stats",
+    "vectors recall metrics stats published",
     "twoway rerank",
     "checkpoints backbones pixels embed exact index ondisk databases records parsing "
     "captionfile phrases",

@@ -29,6 +29,7 @@ from rsnb.errors import ParameterError
 from rsnb.metrics import evaluate_embeddings
 from rsnb.pixels import load_pixels
 from rsnb.published import Row
+from rsnb.recall import METRICS
 from test_backbones import SMALL_CLIP
 from test_hub import Server
 
@@ -202,7 +203,7 @@ def truth(made, name: str, kind: str, gelu: str = "quickgelu") -> dict[str, floa
 
 def publish(monkeypatch, figures, shift=0.0, std=None):
     """Let every row of the published table be these figures, moved by `shift`."""
-    cut = tuple(figures[k] + shift for k in reproduce.CELLS)
+    cut = tuple(figures[k] + shift for k in METRICS)
     about = "readme", "its page", "CLIP", "nothing", "none", ""
     row = Row("A system", "", "", 0.0, cut, figures["mR"] + shift, std, *about)
     monkeypatch.setattr(published, "rows", lambda *_: [row])
@@ -223,7 +224,7 @@ def test_every_backbone_on_every_set(made, mirror, monkeypatch, capsys, kind, na
     path = said.split("receipt: ")[1].split("\n")[0]
     facts = json.loads(Path(path).read_text())
     assert facts["figures"]["recalls"] == pytest.approx(want)
-    assert facts["command"] == cells.command(kind, name, "zero-shot")
+    assert facts["command"] == cells.Cell(kind, name, "zero-shot").command
     assert facts["inputs"]["data"] and len(facts["figures"]["probe"]) == 16
     publish(monkeypatch, want, shift=0.4)
     assert run(kind, "--backbone", name) == 0
@@ -425,7 +426,7 @@ def test_record_writes_a_receipt_of_the_book(made, mirror, monkeypatch, tmp_path
     path = tmp_path / "book/results/reproduce/ucm-clip-b32-zero-shot.json"
     facts = json.loads(path.read_text())
     assert facts["figures"]["verdict"] == "inside" and facts["inputs"]["weights"]
-    assert facts["command"] == cells.command("ucm", "clip-b32", "zero-shot")
+    assert facts["command"] == cells.Cell("ucm", "clip-b32", "zero-shot").command
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -14,19 +13,11 @@ import pytest
 
 from rsnb import data, lists, published, report, results
 from rsnb.errors import DataError, DataProblems
+from test_real_data import ROOT, real
 from toy import squares
 
 REPO = Path(__file__).resolve().parents[1]
-ROOT = Path(os.environ.get("RSNB_DATA", "RSNB_DATA-is-not-set"))
 SETS = ("rsitmd", "rsicd", "ucm")
-
-
-def real(*names):
-    absent = [n for n in names if not (ROOT / n).exists()]
-    return pytest.mark.skipif(
-        bool(absent),
-        reason=f"{ROOT}: no {', '.join(absent)}. Set RSNB_DATA to a folder with them.",
-    )
 
 
 # Published

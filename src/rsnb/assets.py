@@ -48,7 +48,8 @@ def make(name: str, seed: int | None = None, device: str = "cpu") -> Backbone:
     """
     recipe = recipes.get(name, seed)
     pairs = recipe.load()
-    val = recipe.load(recipe.val_from).where(recipe.val).with_pixels()
+    known = recipe.load(recipe.val_from) if recipe.val_from else pairs
+    val = known.where(recipe.val).with_pixels()
     train = pairs.where(recipe.split).with_pixels()
     left_out = recipes.held_out(len(train), recipe.skip)
     parts = [train.subset(np.delete(np.arange(len(train)), left_out))]

@@ -11,7 +11,7 @@ from rsnb.errors import ParameterError, check_settings
 from rsnb.profiles import Profile
 from rsnb.registry import REGISTRY
 
-__all__ = ["BACKBONES", "EPOCHS", "METHODS", "TEST", "Cell", "cells", "command"]
+__all__ = ["BACKBONES", "EPOCHS", "METHODS", "TEST", "Cell", "cells"]
 
 #: Images and captions of the published test split, by data set.
 TEST: Mapping[str, tuple[int, int]] = MappingProxyType(
@@ -104,11 +104,6 @@ class Cell:
         who, file = self.captioner, weights.partition("@")[0]
         own = {"t2t": (who,), "cadre": (file, who)}.get(self.method, (file,))
         return *own, self.data
-
-
-def command(data: str, backbone: str, method: str) -> str:
-    """Return the command line that runs a cell as it was published."""
-    return Cell(data, backbone, method).command
 
 
 def cells() -> list[Cell]:

@@ -8,12 +8,11 @@ interval of our figures plays no part: a re-run scores the same images.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rsnb.metrics import KS
 from rsnb.published import Row
+from rsnb.recall import METRICS
 
-__all__ = ["CELLS", "compare", "table"]
+__all__ = ["compare", "table"]
 
-CELLS = tuple(f"{way}_r{k}" for way in ("i2t", "t2i") for k in KS)
 POINTS, EACH = 1.0, 5.0  # of mR; of a single recall, in units of the former
 
 
@@ -29,7 +28,7 @@ def compare(
             deviation if that is more. A single recall may differ by five times that.
     """
     limit = max(POINTS, 2 * (row.std or 0)) if tolerance is None else tolerance
-    theirs = dict(zip(CELLS, row.recalls or (), strict=False)) | {"mR": row.mR}
+    theirs = dict(zip(METRICS, row.recalls or (), strict=False)) | {"mR": row.mR}
     gaps = {k: found[k] - v for k, v in theirs.items()}
     allowed = {k: limit * (1 if k == "mR" else EACH) for k in theirs}
     inside = all(abs(gap) <= allowed[k] for k, gap in gaps.items())
@@ -52,7 +51,7 @@ def table(
     near = min(beside, key=lambda b: abs(b["differences"]["mR"]), default=None)
     lines = [f"{'':8}{'ours':>7}{'95 %':>15}"]
     lines[0] += f"{'published':>11}{'difference':>12}{'allowed':>9}" if near else ""
-    for k in (*CELLS, "mR"):
+    for k in (*METRICS, "mR"):
         low, high = spans[k]
         line = f"{k:8}{found[k]:7.2f}{low:8.1f} –{high:5.1f}"
         if near and k in near["recalls"]:

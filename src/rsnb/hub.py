@@ -18,7 +18,8 @@ from rsnb.cache import cache_dir
 from rsnb.errors import DataError, FileCorruptError, ParameterError, ResourceError
 from rsnb.files import read_json, receipt_path, sha256_file, write_json
 
-__all__ = ["PINNED", "Pinned", "download", "fetch"]
+__all__ = ["PINNED", "Pinned", "download", "fetch",
+           "offline"]  # fmt: skip
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 
@@ -46,7 +47,8 @@ PINNED: Mapping[str, Pinned] = MappingProxyType({"rsicd": Pinned(
 )})  # fmt: skip
 
 
-def _offline() -> bool:
+def offline() -> bool:
+    """Return whether the environment forbids the network."""
     return "1" in (os.environ.get("RSNB_OFFLINE"), os.environ.get("HF_HUB_OFFLINE"))
 
 
@@ -84,10 +86,10 @@ def download(
     try:
         path = Path(huggingface_hub.hf_hub_download(
             repo, file, repo_type=kind, revision=revision or None, local_dir=folder,
-            endpoint=host, local_files_only=_offline(),
+            endpoint=host, local_files_only=offline(),
         ))  # fmt: skip
     except Exception as e:  # of the client, of httpx, of the disk
-        if _offline():
+        if offline():
             what = f"{url} is not on this machine, and offline mode forbids a fetch"
             raise DataError(f"{what}. Unset RSNB_OFFLINE, or {copy}.") from e
         why = e.__cause__ or e  # the client names the cause in a chain only
@@ -103,7 +105,7 @@ def download(
     known = sha256 or noted or path.resolve().name
     if _DIGEST.fullmatch(known) and found != known:
         fix = "Bring a good copy"
-        if not _offline():
+        if not offline():
             fix = "Not kept; try again, or another mirror"
             for one in (path.resolve(), path, at):
                 one.unlink(missing_ok=True)
@@ -138,7 +140,7 @@ def fetch(name: str, folder: Path | None = None) -> Path:
         path = folder / file
         if path.is_file() and sha256_file(path) == sha256:
             continue
-        if path.is_file() and not _offline():
+        if path.is_file() and not offline():
             path.unlink()
         own = pin.repo, file, pin.revision, sha256
         download(*own, kind="dataset", folder=folder)

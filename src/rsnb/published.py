@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-__all__ = ["Row", "rows"]
+from rsnb.recall import METRICS
 
-_CELLS = ("i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10")
+__all__ = ["Row", "rows"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def _all() -> tuple[Row, ...]:
 
 
 def _row(line: dict[str, str]) -> Row:
-    cells = [line.pop(c) for c in _CELLS]
+    cells = [line.pop(c) for c in METRICS]
     noise, mR, std = (line.pop(c) for c in ("noise", "mR", "std"))
     return Row(
         **line, noise=float(noise), mR=float(mR), std=float(std) if std else None,

@@ -18,9 +18,11 @@ from rsnb.errors import MetricError
 from rsnb.files import write_with_receipt
 from rsnb.vectors import as_array
 
-__all__ = ["KS", "Ceiling", "Recall", "caption_ceiling", "check_gt", "p_hit"]
+__all__ = ["KS", "METRICS", "Ceiling", "Recall", "caption_ceiling", "check_gt", "p_hit"]
 
 KS = (1, 5, 10)
+#: The six recalls, in the order of every table of this field.
+METRICS = tuple(f"{way}_r{k}" for way in ("i2t", "t2i") for k in KS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,9 +98,8 @@ class Recall:
 
 
 def _table(i2t: np.ndarray, t2i: np.ndarray) -> dict[str, float]:
-    names = [f"{way}_r{k}" for way in ("i2t", "t2i") for k in KS]
     values = [*_percent(i2t.mean(0)), *_percent(t2i.mean(0))]
-    return dict(zip(names, values, strict=True)) | {"mR": float(np.mean(values))}
+    return dict(zip(METRICS, values, strict=True)) | {"mR": float(np.mean(values))}
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from rsnb.batches import TrainConfig
 from rsnb.cache import cache_dir
 from rsnb.cadre import Cadre, prepare
 from rsnb.cells import BACKBONES, EPOCHS, TEST, Cell
-from rsnb.comparison import CELLS, compare, table
+from rsnb.comparison import compare, table
 from rsnb.data import CARDS
 from rsnb.data import load as load_data
 from rsnb.embed import embed
@@ -42,6 +42,7 @@ from rsnb.files import fingerprint, write_json
 from rsnb.metrics import Recall, evaluate, evaluate_embeddings
 from rsnb.pairs import Pairs
 from rsnb.pixels import load_pixels
+from rsnb.recall import METRICS
 from rsnb.records import Record, align
 from rsnb.rrsitr import RRSITR
 from rsnb.stats import bootstrap_ci
@@ -188,7 +189,7 @@ def run(cell: Cell, tolerance: float | None = None) -> dict[str, Any]:
             what = f"{name} on {cell.data} reaches the published recalls with {other}"
             fix = f"Give --activation {other}, or mend the entry in rsnb.registry"
             raise BackboneError(f"{what}, not with {own}: wrong activation. {fix}.")
-    spans = {k: bootstrap_ci(recall, metric=k) for k in (*CELLS, "mR")}
+    spans = {k: bootstrap_ci(recall, metric=k) for k in (*METRICS, "mR")}
     return {
         "cell": asdict(cell), "recalls": recall.as_dict(), "published": beside,
         "intervals": {k: [s.low, s.high] for k, s in spans.items()}, "verdict": verdict,

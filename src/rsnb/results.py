@@ -11,6 +11,7 @@ from typing import Any
 from rsnb import published
 from rsnb.cells import cells
 from rsnb.errors import ParameterError
+from rsnb.recall import METRICS
 from rsnb.report import receipt
 
 __all__ = ["OURS", "beside", "found", "gaps", "missing", "noise_lines", "origin",
@@ -52,7 +53,7 @@ def _line(
     system: str, name: str, figures: Mapping[str, Any], note: str, runs: int = 1,
 ) -> dict[str, Any]:  # fmt: skip
     low, high = figures.get("mR_interval") or figures["interval"]
-    recalls = [figures[f"{w}_r{k}"] for w in ("i2t", "t2i") for k in (1, 5, 10)]
+    recalls = [figures[k] for k in METRICS]
     return {
         "system": system, "whose": "ours", "recalls": recalls, "mR": figures["mR"],
         "spread": f"{low:.1f} to {high:.1f}", "source": name,
@@ -66,7 +67,7 @@ def ours(data: str) -> Rows:
     for name in OURS.get(data, ()):
         runs = found(f"backbone-{name}").get("figures", {}).get("runs", [])
         if runs:
-            keys = [k for k in runs[0] if k[:4] in ("i2t_", "t2i_")] + ["mR"]
+            keys = (*METRICS, "mR")
             mean = {k: sum(r[k] for r in runs) / len(runs) for k in keys}
             ends = [[r["mR_interval"][e] for r in runs] for e in (0, 1)]
             mean["mR_interval"] = [sum(e) / len(e) for e in ends]
@@ -111,25 +112,16 @@ def beside(data: str) -> Rows:
 
 
 def noise_lines(data: str) -> dict[str, dict[float, tuple[float, float, float]]]:
-    """Return name → percent moved → (mean, low, high) as `plots.bands` takes it.
+    """Return what was published under noise, as `plots.bands` takes it.
 
-    For `rsitmd`, what was published; otherwise the receipt `noise-DATA`.
+    Name → percent moved → (mean, low, high), all three the one figure that is public.
+    Ours of the same shape are `rsnb.findings.lines`.
     """
-    if data == "rsitmd":
-        lines: dict[str, dict[float, tuple[float, float, float]]] = {}
-        for r in published.rows(data):
-            if r.system in ("RRSITR", "CUP"):
-                lines.setdefault(r.system, {})[100 * r.noise] = (r.mR,) * 3
-        return {k: dict(sorted(v.items())) for k, v in lines.items()}
-    figures = found(f"noise-{data}").get("figures", {})
-    names = {"paced": "ours", "infonce": "InfoNCE", "wise": "InfoNCE + WiSE-FT"}
-    return {
-        label: {
-            float(rate[:-1]): (b["mean"], b["low"], b["high"])
-            for rate, b in figures[method].items() if rate.endswith("%")
-        }
-        for method, label in names.items() if method in figures
-    }  # fmt: skip
+    lines: dict[str, dict[float, tuple[float, float, float]]] = {}
+    for r in published.rows(data):
+        if r.system in ("RRSITR", "CUP"):
+            lines.setdefault(r.system, {})[100 * r.noise] = (r.mR,) * 3
+    return {k: dict(sorted(v.items())) for k, v in lines.items()}
 
 
 def missing(data: str) -> Rows:

@@ -11,11 +11,9 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from rsnb.errors import MetricError, ParameterError
-from rsnb.metrics import KS, Recall
+from rsnb.recall import KS, METRICS, Recall
 
 __all__ = ["Interval", "bootstrap_ci", "holm", "paired_permutation"]
-
-_METRICS = tuple(f"{way}_r{k}" for way in ("i2t", "t2i") for k in KS)
 
 
 @dataclass(frozen=True)
@@ -127,12 +125,12 @@ def _clusters(recall: Recall, metric: str) -> _Table:
 
     The figure is mean(x) + sum(y) / sum(captions), in percent.
     """
-    names = (*_METRICS, "mR")
+    names = (*METRICS, "mR")
     if metric not in names:
         raise ParameterError(f"unknown metric {metric!r}; one of {', '.join(names)}.")
-    weight = np.array([100.0 if m == metric else 0.0 for m in _METRICS])
+    weight = np.array([100.0 if m == metric else 0.0 for m in METRICS])
     if metric == "mR":
-        weight[:] = 100 / len(_METRICS)
+        weight[:] = 100 / len(METRICS)
     images = len(recall.i2t_hits)
     y = np.bincount(recall.gt, recall.t2i_hits @ weight[len(KS) :], images)
     size = np.bincount(recall.gt, minlength=images)

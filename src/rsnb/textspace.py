@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from rsnb import hub
 from rsnb.cache import cached_arrays
 from rsnb.errors import BackboneError, EmbeddingError, FileCorruptError
 from rsnb.files import fingerprint, read_verified, tree_digest
@@ -138,12 +139,11 @@ def _load(name: str, device: str) -> Any:
     how: Any = {
         "device": device, "model_kwargs": {"dtype": "float32", "use_safetensors": True}
     }  # fmt: skip
-    offline = "1" in (os.environ.get("RSNB_OFFLINE"), os.environ.get("HF_HUB_OFFLINE"))
     try:
         try:
             return SentenceTransformer(name, local_files_only=True, **how)
         except OSError:
-            if offline or Path(name).exists():
+            if hub.offline() or Path(name).exists():
                 raise
             # Fails at once where the loader would try a lost network for a minute.
             HfApi().model_info(name, timeout=10)
