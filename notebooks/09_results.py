@@ -245,14 +245,15 @@ report.table(rows, "RSITMD in RSICD")
 
 # %%
 effect = results.found("findings-real")["figures"]
-names = {"own": "trained on RSICD", "clean": "trained on none of them"}
-bars = {f"{b}: {names[k]}": {g: found[k][g] for g in ("seen", "others")}
+names = {"own": "{}", "clean": "rsitmd-rn, images of {}"}
+bars = {names[k].format(b): {g: found[k][g] for g in ("seen", "others")}
         for b, found in effect["leak"].items() for k in names}  # fmt: skip
 plots.bars(bars, "test mR (%)")
 
 # %% [markdown]
 # *Figure 4. Queries of {glue:text}`gallery:.0f` test images against one gallery, apart
-# for those that the backbone named first was trained on ("seen").*
+# for those that `rsicd-deep` or `rsicd-rest` was trained on ("seen"). Below each stands
+# `rsitmd-rn`, which was trained on none, on the same two groups.*
 #
 # Image by image, the leaky backbone minus the clean one, seen minus others:
 
