@@ -93,7 +93,7 @@ epochs = 4  # of training for that; 0 takes the backbone as it is
 
 # %%
 cfg = profiles.get(profile)
-pairs, others = cfg.load(), cfg.load_sisters()
+pairs, others = data.load(cfg.data), cfg.load_sisters()
 known = facts.report(pairs, others)
 columns = "split images captions distinct recurring few_distinct".split()
 report.table(known.table()[columns], "Splits and repeats", index=False)

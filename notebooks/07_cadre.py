@@ -320,8 +320,9 @@ report.table(table) if table else none
 #
 # Where the image was first there is nothing to gain, and VCI must see to it that
 # little is lost: the backbone's choice has a bonus there, set on validation. From
-# further back an image mostly rises more often, but fewer get to the top. Beyond rank 20 an image can be asked only if QGD brings it forward; it may
-# still rise because others, once asked, fall behind it.
+# further back an image mostly rises more often, but fewer get to the top. Beyond
+# rank 20 an image can be asked only if QGD brings it forward; it may still rise
+# because others, once asked, fall behind it.
 #
 # ## On every backbone
 #
@@ -357,9 +358,9 @@ report.table(overview(world), "Test mR in %") if world else none
 # and the same learning, but the whole image as its only window. Oracle rows read
 # the scenes, and no method may.*
 #
-# Which module comes first matters little, except on the weakest backbone. QGD
-# first lets the query choose who is asked; VCI first asks the backbone's own
-# candidates, and QGD replaces the scores afterwards.
+# CADRE with QGD first is ahead, most on the weakest backbone, untested: the query
+# chooses who is asked. VCI first asks the backbone's own candidates, and QGD
+# replaces the scores afterwards.
 #
 # Is it more than luck?
 
@@ -453,17 +454,15 @@ plots.bars(closed, "share of the gap closed (%)") if closed else none
 # %% [markdown]
 # *Figure 6. Gain in mR as a share of what each oracle gains, by module and backbone.*
 #
-# More than 100 % is no mistake. Perfect descriptions are no upper bound for a
-# witness, because the sentence space loses facts, and the witness reads the query
-# word by word. Facts are only true or false; a witness has also learned which of
-# the true things people type. Among several images of which a caption is true,
-# that may still tell some apart.
+# More than 100 % is no mistake. The sentence space loses some of what a perfect
+# description says, and facts are only true or false. The witness reads the query
+# word by word, and has also learned which of the true things people type.
 #
 # ## Real pixels
 #
 # UCM {cite}`qu2016deep` and RSICD {cite}`lu2018rsicd`, with backbones, captioner
-# and adapter trained here on their training captions. So probe and witness learn
-# from pairs that the backbone knows. `rsicd-rest` knows no UCM.
+# (`real-vlm-deep`) and adapter trained here on their training captions. So probe
+# and witness learn from pairs that the backbone knows. `rsicd-rest` knows no UCM.
 
 # %%
 real = {f"{d}: {b}": v for d in ("ucm", "rsicd")
@@ -530,8 +529,8 @@ report.table(cost, "Milliseconds on 2 CPU cores") if cost else none
 # - **No captions of your domain can be kept back** for witness and probe. So it
 #   was in Table 8. CADRE is above every inductive re-ranker, for `ucm-deep` within
 #   luck. It is nowhere shown to beat the fusion, which costs no call and leads
-#   where the backbone knows no UCM. There testimony about *another* image of the
-#   class does no worse.
+#   where the backbone knows no UCM. On UCM testimony about *another* image of the
+#   class does no worse; on RSICD that control was not run.
 
 # %% [markdown]
 # The numbers for the text below:
@@ -581,6 +580,7 @@ report.page(cfg.name, "07_cadre", numbers, facts=facts, closed=closed)
 #   {glue:text}`QGD_gain_low:.1f` to {glue:text}`QGD_gain_high:.1f`, and on top of
 #   VCI {glue:text}`onto_low:.1f` to {glue:text}`onto_high:.1f`. That its weights
 #   should follow the query is not shown.
+# - On real pixels CADRE is nowhere shown to beat the fusion (Table 8).
 # - Of the gap to an oracle that compares facts QGD closes
 #   {glue:text}`QGD_low:.0f` to {glue:text}`QGD_high:.0f` %, VCI
 #   {glue:text}`VCI_low:.0f` to {glue:text}`VCI_high:.0f` %, both

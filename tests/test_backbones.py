@@ -163,6 +163,9 @@ def test_truncated_pt_and_wrong_shapes_are_named(tmp_path, small_clip):
     torch.save(state, tmp_path / "part.pt")
     with pytest.raises(BackboneError, match=r"1 tensors are missing \(ln_final"):
         load_small(tmp_path / "part.pt")
+    torch.save(state | {"ln_final.weight": torch.zeros(3)}, tmp_path / "wide.pt")
+    with pytest.raises(BackboneError, match=r"size mismatch for ln_final.*Name the"):
+        load_small(tmp_path / "wide.pt")
 
 
 def test_unknown_name_lists_what_there_is():

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import fixtures_data as fx
-from rsnb.data import CARDS, load
+from rsnb.cards import CARDS
+from rsnb.data import load, paraphrases
 from rsnb.errors import DataError, DataProblems, FileCorruptError
 
 pytestmark = pytest.mark.promise("P15")
@@ -29,6 +31,7 @@ def problems(path, **how):
 @pytest.mark.parametrize("name", CARDS)
 def test_absent_set_says_what_to_put_where(name, tmp_path, monkeypatch):
     monkeypatch.setenv("RSNB_DATA", str(tmp_path))
+    (tmp_path / name / "data").mkdir(parents=True)  # as a fetch that failed leaves it
     with pytest.raises(DataError) as e:
         load(name)
     text = str(e.value)
@@ -48,6 +51,23 @@ def test_named_set_off_its_card(tmp_path, monkeypatch):
     fx.karpathy(tmp_path / "ucm")
     assert problems("ucm") == [("count off", 0)]
     assert load("ucm", lenient=True).source["problems"] == {"count off": 1}
+
+
+@pytest.mark.parametrize(
+    "line", ["{", "[]", '{"filename": "a.png"}', '{"captions": 1}']
+)
+def test_paraphrases_that_cannot_be_read_are_named(tmp_path, monkeypatch, line):
+    monkeypatch.setenv("RSNB_DATA", str(tmp_path))
+    pairs = load(fx.karpathy(tmp_path / "ucm"))
+    pairs = replace(pairs, name="ucm")
+    (tmp_path / "ucm" / "raw").mkdir()
+    said = json.dumps({"filename": f"x/{pairs.ids[0]}", "captions": ["new words"]})
+    for k in "ab":  # of two files on one image, both count
+        (tmp_path / "ucm" / "raw" / f"textaug_{k}_ucm.jsonl").write_text(said)
+    assert paraphrases(pairs) == {pairs.ids[0]: ["new words"] * 2}
+    (tmp_path / "ucm" / "raw" / "textaug_c_ucm.jsonl").write_text(line)
+    with pytest.raises(DataError, match="textaug_c_ucm"):
+        paraphrases(pairs)
 
 
 def test_cache_is_looked_up_too(tmp_path, monkeypatch):

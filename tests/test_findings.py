@@ -7,7 +7,7 @@ import pytest
 
 from rsnb import findings, recipes
 from rsnb.errors import ParameterError
-from rsnb.files import write_json
+from rsnb.files import read_json, write_json
 from rsnb.findings import Band
 from rsnb.metrics import Recall
 from rsnb.sweep import _pack
@@ -34,7 +34,8 @@ def book(tmp_path, monkeypatch):
         for draw in range(3 if method == "paced" else 2):
             found = recall(chance, draw)  # at rate 0 both hit the same queries
             facts = {
-                "method": method, "start": "s", "rate": rate, "draw": draw,
+                "method": method, "start": "s", "start_sha256": "a",
+                "rate": rate, "draw": draw,
                 "test": found.as_dict(), "hits": _pack(found), "val_mR": 50.0,
                 "last_mR": found.mR - 1,
             }  # fmt: skip
@@ -108,6 +109,26 @@ def test_overview_and_gaps_are_rows_of_tables(book):
     assert noisy["points"] > 20 and noisy["arms"] == 2
     assert "no receipts" in str(findings.overview("other"))
     assert "no receipts" in str(findings.gaps("other", GT))
+
+
+def test_a_method_with_a_score_of_its_own_is_also_shown_by_cosine(book):
+    for path in book.glob("paced-[01]*.json"):
+        facts = read_json(path)
+        write_json(path, {**facts, "method": "rrsitr", "global_mR": 30 + facts["draw"]})
+    own, cosine = findings.overview("toy")[-2:]
+    assert (own["method"], cosine["method"]) == ("RRSITR", "RRSITR, by cosine")
+    assert cosine["60%"] == 31 != own["60%"]
+    assert cosine["kept 60%"] == "100 %" and cosine["arms"] == own["arms"] == 6
+
+
+def test_another_start_of_the_same_name_keeps_nothing(book):
+    for path in book.glob("paced-*0.6-2.json"):  # one arm of three
+        write_json(path, {**read_json(path), "start_sha256": "b"})
+    ours, rival, _ = findings.overview("toy")
+    assert ours["starts"] == 2 and "kept 60%" not in ours
+    assert rival["starts"] == 1 and "kept 60%" in rival
+    said = findings.summary("toy", GT)
+    assert said["paced"]["kept"] == {} and set(said["infonce"]["kept"]) == {0.6}
 
 
 def test_lines_and_bars_of_one_rate(book):

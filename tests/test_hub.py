@@ -120,7 +120,7 @@ def test_fetch_leaves_file_and_receipt_and_is_not_repeated(server, tmp_path):
     assert left(tmp_path) == ["a.bin", "a.bin.json"]
 
 
-def test_a_cut_download_goes_on_where_it_stopped(server, tmp_path, monkeypatch):
+def test_a_cut_download_goes_on_within_one_run(server, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 256)
     server.faults = ["cut"] * 3
     fetch(tmp_path)
@@ -148,6 +148,39 @@ def test_a_refusal_is_not_retried(server, tmp_path, code):
     assert server.seen == []
 
 
+@pytest.mark.parametrize("code", [408, 429])
+def test_a_server_that_is_busy_may_be_asked_again(server, tmp_path, monkeypatch, code):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    server.refusal = code
+    with pytest.raises(ResourceError, match=str(code)):
+        fetch(tmp_path)
+
+
+def test_a_name_behind_the_first_link_is_no_digest(tmp_path, monkeypatch):
+    """The client may keep the bytes once, for all repositories, under its own hash."""
+    store, blob = tmp_path / ("f" * 64), tmp_path / hashlib.sha256(BODY).hexdigest()
+    store.write_bytes(BODY)
+    blob.symlink_to(store)
+    path = tmp_path / "a.bin"
+    path.symlink_to(blob)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *a, **k: "")
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *a, **k: str(path))
+    assert hub.download("who/toy", "a.bin", "") == path
+    store.write_bytes(BODY[1:])
+    (tmp_path / "a.bin.json").unlink()
+    with pytest.raises(FileCorruptError, match="as known for it"):
+        hub.download("who/toy", "a.bin", "")
+
+
+@pytest.mark.parametrize("note", ["[]", '{"sha256": 7}'])
+def test_a_receipt_of_another_kind_is_written_anew(server, tmp_path, note):
+    fetch(tmp_path)
+    (tmp_path / "data" / "a.bin.json").write_text(note)
+    (tmp_path / "data" / "a.bin").unlink()
+    fetch(tmp_path)
+    assert json.loads((tmp_path / "data" / "a.bin.json").read_text())["bytes"]
+
+
 @pytest.mark.parametrize("rot", [b"", BODY[:-1], BODY + b"x", b"\1" + BODY[1:]])
 def test_a_rotten_file_is_fetched_anew(server, tmp_path, rot):
     fetch(tmp_path)
@@ -156,9 +189,10 @@ def test_a_rotten_file_is_fetched_anew(server, tmp_path, rot):
     assert (tmp_path / "data" / "a.bin").read_bytes() == BODY
 
 
+@pytest.mark.parametrize("word", ["1", "true"])
 @pytest.mark.parametrize("switch", ["RSNB_OFFLINE", "HF_HUB_OFFLINE"])
-def test_offline_never_touches_the_network(server, tmp_path, monkeypatch, switch):
-    monkeypatch.setenv(switch, "1")
+def test_offline_never_touches_the_network(server, tmp_path, monkeypatch, switch, word):
+    monkeypatch.setenv(switch, word)
     with pytest.raises(DataError, match="offline"):
         fetch(tmp_path)
     (tmp_path / "data").mkdir(exist_ok=True)
@@ -167,7 +201,10 @@ def test_offline_never_touches_the_network(server, tmp_path, monkeypatch, switch
 
 
 def test_no_server(server, tmp_path, monkeypatch):
-    monkeypatch.setattr("time.sleep", lambda seconds: None)  # the client's five tries
+    def waits(seconds):
+        pytest.fail("the client tries again and again")
+
+    monkeypatch.setattr("time.sleep", waits)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(ResourceError, match="refused"):
         fetch(tmp_path)

@@ -20,7 +20,7 @@ FLOORS = [
     "errors files cache ranks shards",
     "pairs words registry",
     "images stores layouts readers hub world",
-    "lists",
+    "lists cards",
     "data noise noisefiles",
     "vectors recall metrics stats published",
     "twoway rerank",

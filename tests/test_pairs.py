@@ -45,6 +45,18 @@ def test_where_names_the_splits_it_has():
     assert len(squares(4).where("train")) == 4
 
 
+def test_a_tenth_of_train_stands_in_for_a_missing_val():
+    known = squares(20)
+    pairs = replace(known, split=("train",) * 17 + ("test",) * 3)
+    with_val = pairs.with_val()
+    assert with_val.split.count("val") == 2 and with_val.split[17:] == ("test",) * 3
+    assert with_val.split == pairs.with_val().split
+    assert with_val.source["sha256"] != pairs.source.get("sha256")
+    assert with_val.with_val() is with_val
+    alone = known.subset(range(3))
+    assert replace(alone, split=("test",) * 3).with_val().split == ("test",) * 3
+
+
 def test_missing_pixels_are_named_and_filtered():
     pairs = replace(squares(4), has_pixels=np.array([True, False, True, True]))
     with pytest.raises(DataError, match="without pixels"):

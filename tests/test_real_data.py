@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rsnb.data import CARDS, load, paraphrases
+from rsnb.cards import CARDS
+from rsnb.data import load, paraphrases
 from rsnb.duplicates import caption_matches, near_duplicates
 from rsnb.errors import DataProblems
 from rsnb.facts import caption_facts, flat, leakage

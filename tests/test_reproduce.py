@@ -22,7 +22,8 @@ import torch
 from safetensors.torch import save
 
 import fixtures_data as fx
-from rsnb import backbones, cells, cli, data, hub, published, reproduce
+from rsnb import backbones, cards, cells, cli, data, hub, published, reproduce
+from rsnb.cache import cache_dir
 from rsnb.cadre import Lesson
 from rsnb.checkpoints import probe
 from rsnb.errors import ParameterError
@@ -168,8 +169,9 @@ def mirror(made, tmp_path, monkeypatch):
     )
     monkeypatch.setattr(hub, "PINNED", {"rsicd": replace(pin, files=files)})
     total, test = sum(SPLITS.values()), SPLITS["test"]
-    cards = {n: (total, 5 * total, "beside images/") for n in SETS}
-    monkeypatch.setattr(data, "CARDS", cards)
+    known = {n: (total, 5 * total, "beside images/") for n in SETS}
+    for module in (data, cards):
+        monkeypatch.setattr(module, "CARDS", known)
     monkeypatch.setattr(reproduce, "TEST", dict.fromkeys(SETS, (test, 5 * test)))
     monkeypatch.setattr(backbones, "REGISTRY", dict(backbones.REGISTRY))
     for path, digest in sums.items():
@@ -370,21 +372,29 @@ def test_a_second_run_needs_no_network(made, mirror, monkeypatch, capsys):
     assert capsys.readouterr().out == first * 2 and len(mirror.seen) == seen
 
 
-def test_a_cut_download_goes_on(mirror, monkeypatch):
+def test_a_cut_download_goes_on_within_one_run(mirror, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 2**16)
     mirror.faults = ["cut", "cut"]
     assert run("ucm", "--tolerance", 99) == 0
     assert [bool(span) for _, span in mirror.seen] == [False, True, True]
 
 
-def test_rrsitr_trains_from_the_backbone(mirror, monkeypatch, capsys):
+def recalls(name):
+    """Return the recalls in the receipt of a run."""
+    place = cache_dir() / "reproduce" / f"{name}.json"
+    return json.loads(place.read_text())["figures"]["recalls"]
+
+
+def test_rrsitr_trains_from_the_backbone(made, mirror, monkeypatch, capsys):
     argv = "rsitmd", "--method", "rrsitr", "--epochs", 1, "--limit", 16
     assert run(*argv, "--noise", 0.4) == 0
     said = capsys.readouterr().out
-    pairs = reproduce._with_val(data.load("rsitmd"))
+    pairs = data.load("rsitmd").with_val()
     assert pairs.split.count("val") == 2 and pairs.split.count("train") == 18
     assert pairs.source["sha256"] != data.load("rsitmd").source["sha256"]
-    assert "not judged" in said and "rsitmd-clip-b32-rrsitr-noise40-trial.json" in said
+    name = "rsitmd-clip-b32-rrsitr-noise40-trial"
+    assert "not judged" in said and f"{name}.json" in said
+    assert recalls(name) != pytest.approx(truth(made, "clip-b32", "rsitmd"))
 
 
 def test_text_to_text_from_a_file_of_captions(mirror, monkeypatch, tmp_path, capsys):
@@ -414,9 +424,16 @@ def test_captions_that_cannot_be_used_are_2(mirror, tmp_path, capsys):
 def test_cadre_refines_the_backbone(mirror, monkeypatch, capsys):
     short = partial(Lesson, epochs=2, batch=8)  # sixteen images fill no usual batch
     monkeypatch.setattr("rsnb.cadre.qgd.Lesson", short)
+    refine, found = reproduce.Cadre.refine, []
+    monkeypatch.setattr(
+        reproduce.Cadre, "refine", lambda *a: found.append(refine(*a)) or found[-1]
+    )
     argv = "--backbone", "remoteclip-b32", "--method", "cadre"
     assert run("rsicd", *argv, "--captioner", "world-vlm") == 0
     assert "no published row" in capsys.readouterr().out
+    gt = data.load("rsicd").where("test").gt
+    own = recalls("rsicd-remoteclip-b32-cadre-world-vlm")
+    assert own == pytest.approx(found[0].scores.evaluate(gt).as_dict())
 
 
 def test_record_writes_a_receipt_of_the_book(made, mirror, monkeypatch, tmp_path):
@@ -432,7 +449,9 @@ def test_record_writes_a_receipt_of_the_book(made, mirror, monkeypatch, tmp_path
 @pytest.mark.parametrize(
     "argv",
     [["nwpu"], ["ucm", "--backbone", "clip"], ["ucm", "--method", "magic"],
-     ["ucm", "--noise", "0.2"], ["ucm", "--method", "rrsitr", "--epochs", "0"]],
+     ["ucm", "--noise", "0.2"], ["ucm", "--method", "rrsitr", "--epochs", "0"],
+     ["ucm", "--tolerance", "nan"], ["ucm", "--tolerance", "-1"],
+     ["ucm", "--method", "cadre", "--captioner", __file__], ["ucm", "--device", "tpu"]],
 )  # fmt: skip
 def test_unknown_cells_are_2(argv, capsys):
     assert run(*argv) == 2
@@ -447,6 +466,10 @@ def test_cells_name_what_they_need():
     assert one.needs[1:] == ("Qwen/Qwen2.5-VL-3B-Instruct", "rsitmd")
     own = cells.Cell("ucm", method="t2t", captioner="x").command
     assert own == "python -m rsnb reproduce ucm --method t2t --captioner x"
+    odd = cells.Cell("ucm", method="t2t", captioner="a/x", activation="gelu").name
+    assert odd == "ucm-t2t-gelu-x"
+    noisy = [cells.Cell("ucm", method="rrsitr", noise=r).name for r in (0.2, 0.204)]
+    assert noisy == ["ucm-clip-b32-rrsitr-noise20", "ucm-clip-b32-rrsitr-noise20.4"]
     for cell in found:  # every command is one that the command line takes
         known = cli._parser().parse_args(cell.command.split()[3:])
         assert (known.data, known.method) == (cell.data, cell.method)

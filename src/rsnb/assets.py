@@ -63,7 +63,8 @@ def make(name: str, seed: int | None = None, device: str = "cpu") -> Backbone:
     more = [c for n in recipe.words for c in load_data(n).where("train").captions]
     start = recipes.start(recipe, [*train.captions, *more], name)
     start.model.to(device)
-    run = fingerprint(asdict(recipe), pairs.source.get("sha256"))[:16]
+    read = [p.source.get("sha256") for p in (pairs, known, *parts)]
+    run = fingerprint(asdict(recipe), read)[:16]
     stacked = np.concatenate(pixels) if len(pixels) > 1 else pixels[0]
     seen = load_pixels(val, start.image_size)
     folder = cache_dir() / "runs" / f"{name}-{run}"
@@ -71,7 +72,7 @@ def make(name: str, seed: int | None = None, device: str = "cpu") -> Backbone:
     path = _path(name, seed)
     out = backbones.save(
         path, result.backbone, recipe=asdict(recipe),
-        data={"name": pairs.name, "sha256": pairs.source.get("sha256")},
+        data={"name": pairs.name, "sha256": read[0], "all": list(dict.fromkeys(read))},
         best_epoch=result.best_epoch, seconds=round(result.seconds, 1),
         log=list(result.log),
     )  # fmt: skip

@@ -39,7 +39,7 @@ class TrainConfig:
         mix: strength of mixing each image with another (mixup, Zhang 2018), whose
             caption then shares the target; 0 for none. Helps small data sets.
         symmetric: turn and mirror images, and their side words with them.
-        smoothing: label smoothing of the loss.
+        smoothing: label smoothing of InfoNCE, where no method is given.
         average: decay of the running mean of the weights; 0 for none.
         eval_every: epochs between looks at the validation split.
         seed: of order, views and captions.

@@ -5,6 +5,7 @@ Explained in `book/how_to_run.md`. `rsnb.reproduce` runs them.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from types import MappingProxyType
 
 from rsnb.errors import ParameterError, check_settings
@@ -66,6 +67,7 @@ class Cell:
         check_settings(
             self, noise=0 <= self.noise < 1 and (trains or not self.noise),
             epochs=self.epochs >= 1, limit=self.limit >= 0,
+            captioner=self.method != "cadre" or not Path(self.captioner).is_file(),
         )  # fmt: skip
 
     @property
@@ -76,9 +78,11 @@ class Cell:
     @property
     def name(self) -> str:
         """Return the name of its receipt."""
-        level = f"-noise{100 * self.noise:.0f}" if self.noise else ""
-        trial = "-trial" if self.trial else ""
-        return f"{self.data}-{self.key.replace('/', '-')}{level}{trial}"
+        own = [f"noise{100 * self.noise:g}"] * bool(self.noise)
+        own += [self.activation] * bool(self.activation)
+        own += [Path(self.captioner).name] * (self.captioner != Profile.captioner)
+        own += ["trial"] * self.trial
+        return "-".join([self.data, self.key.replace("/", "-"), *own])
 
     @property
     def command(self) -> str:

@@ -16,7 +16,7 @@ from safetensors.torch import save as st_save
 from torch import Tensor
 
 from rsnb import cache, files, hub
-from rsnb.errors import BackboneError, DataError
+from rsnb.errors import BackboneError
 from rsnb.registry import Entry
 
 __all__ = ["check_probe", "locate", "probe", "read_weights"]
@@ -26,17 +26,16 @@ PROBE_TOLERANCE = 1e-4  # a wrong GELU or mean moves unit vectors by 1e-3 and mo
 
 def read_weights(path: Path, sha256: str | None) -> tuple[dict[str, Tensor], str]:
     """Return tensors and file digest; a `.pt` is converted once to safetensors."""
-    digest = files.sha256_file(path)
-    if sha256 is None and files.receipt_path(path).is_file():
-        files.checked_receipt(path)
-    files.read_verified(path, sha256 or digest)
-    safe = path
+    if sha256 is None and not files.receipt_path(path).is_file():
+        sha256 = files.sha256_file(path)
+    data, safe = files.read_verified(path, sha256), path  # else by its receipt
+    digest = files.sha256_bytes(data)
     if path.suffix != ".safetensors":
         safe = cache.cache_dir() / "weights" / f"{digest[:32]}.safetensors"
         if not files.receipt_path(safe).is_file():
             _convert(path, safe, digest)
+        data = files.read_verified(safe)
     try:
-        data = files.read_verified(safe, digest if safe == path else None)
         return st_load(data), digest
     except SafetensorError as e:
         raise BackboneError(f"{safe} is no safetensors file ({e}).") from e
@@ -60,7 +59,6 @@ def locate(entry: Entry) -> Path:
     A file of the hub is checked as `rsnb.hub.download` says.
 
     Raises:
-        BackboneError: offline and not here, or the server refuses it.
         RsnbError: as `rsnb.hub.download`.
     """
     source, _, rest = entry.weights.partition(":")
@@ -68,10 +66,7 @@ def locate(entry: Entry) -> Path:
         return Path(entry.weights)
     name, _, revision = rest.partition("@")
     owner, repo, file = name.split("/", 2)
-    try:
-        return hub.download(f"{owner}/{repo}", file, revision, entry.sha256)
-    except DataError as e:
-        raise BackboneError(f"{entry.config}: {e}") from e
+    return hub.download(f"{owner}/{repo}", file, revision, entry.sha256)
 
 
 def probe(backbone: Any) -> tuple[float, ...]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rsnb import __version__
-from rsnb.errors import RsnbError
+from rsnb.errors import OUT_OF_MEMORY, ParameterError, RsnbError
 
 __all__ = ["main"]
 
@@ -28,19 +28,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     if rest and args.command != "assets":
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
+        _check_device(getattr(args, "device", "cpu"))
         return _dispatch(args, rest)
     except RsnbError as e:
         if args.debug:
             raise
         return _say(str(e), e.exit_code)
-    except MemoryError:
+    except (MemoryError, RuntimeError) as e:  # torch's own is a RuntimeError
+        if type(e).__name__ not in OUT_OF_MEMORY:
+            raise
         return _say("memory ran out. Close other programs or use a smaller set.", 3)
     except OSError as e:
-        if e.errno != errno.ENOSPC:
+        if e.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         return _say(f"the disk is full: {e}", 3)
     except KeyboardInterrupt:
         return _say("interrupted.", 130)
+
+
+def _check_device(name: str) -> None:
+    if name == "cpu":
+        return
+    import torch
+
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as e:
+        why = str(e).splitlines()[0]
+        fix = "Leave it out to run on the CPU"
+        raise ParameterError(f"--device {name} is not here ({why}). {fix}.") from e
 
 
 def _say(message: str, code: int) -> int:

@@ -7,18 +7,15 @@ guessed away: one table of `Problem` rows, or (lenient) quarantine with counts.
 import csv
 import io
 import json
-import os
-import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 
 from rsnb import lists
-from rsnb.cache import cache_dir
+from rsnb.cards import CARDS, find, manifests, off_card
 from rsnb.errors import DataError, DataProblems, Problem
 from rsnb.files import fingerprint, read_json, receipt_path, sha256_file
 from rsnb.images import UNREADABLE, StoreReader
@@ -27,25 +24,11 @@ from rsnb.pairs import Pairs
 from rsnb.readers import clean, read_manifest
 from rsnb.stores import locate
 
-__all__ = ["CARDS", "Pairs", "load", "paraphrases"]
+__all__ = ["Pairs", "load", "paraphrases"]
 
-MANIFEST = re.compile(r"[^.].*(\.(jsonl?|csv)(\.gz)?|_caps\.txt|\.parquet)$")
 # What a reader may write into `drop`.
 MARKS = dict.fromkeys(("y", "yes", "x", "1"), True)
 MARKS |= dict.fromkeys(("", "n", "no", "0"), False)
-# name -> (images, captions, where its files come from)
-CARDS: Mapping[str, tuple[int, int, str]] = MappingProxyType({
-    "ucm": (2100, 10500, "captions: dataset.json of UCM-Captions (RSICD_optimal "
-            "README); images: UC Merced Land Use, as images/<name>"),
-    "rsicd": (10921, 54605, "`python -m rsnb fetch rsicd` (526 MB), or "
-              "dataset_rsicd.json beside RSICD_images/<name>"),
-    "rsitmd": (4743, 23715, "dataset_RSITMD.json beside images/<name> (links in the "
-               "README of xiaoyuan1996/AMFMN, folder RSITMD)"),
-    "sydney": (613, 3065, "dataset.json of Sydney-Captions beside imgs/<name> "
-               "(RSICD_optimal README)"),
-    "nwpu": (31500, 157500, "dataset_nwpu.json beside NWPU_images/<class>/<name> "
-             "(HaiyanHuang98/NWPU-Captions; pixels are NWPU-RESISC45)"),
-})  # fmt: skip
 
 
 def load(
@@ -83,8 +66,8 @@ def load(
         from rsnb import world
 
         return world.load()
-    path = _find(name) if name in CARDS else Path(name)
-    root, files = _manifests(path)
+    path = find(name) if name in CARDS else Path(name)
+    root, files = manifests(path)
     layouts: dict[str, list[Row]] = {}
     bad: list[Problem] = []
     shas = {}
@@ -105,7 +88,7 @@ def load(
         raise DataError(f"{path} holds {found}. Name one file, or one *.pattern.")
     [(layout, rows)] = layouts.items()
     if name in CARDS and not bad:
-        bad += _off_card(name, rows)
+        bad += off_card(name, rows)
     rows = locate(clean(rows, layout, bad), root, bad)
     if bad and not lenient:
         raise DataProblems(name, bad)
@@ -136,9 +119,13 @@ def paraphrases(pairs: Pairs) -> dict[str, list[str]]:
     out: dict[str, list[str]] = {}
     if pairs.name not in CARDS:
         return out
-    for file in sorted(_find(pairs.name).glob(f"raw/textaug_*_{pairs.name}.jsonl*")):
-        for row in map(json.loads, read_text(file).splitlines()):
-            out[row["filename"].split("/")[-1]] = row["captions"]
+    for file in sorted(find(pairs.name).glob(f"raw/textaug_*_{pairs.name}.jsonl*")):
+        try:
+            for row in map(json.loads, read_text(file).splitlines()):
+                own = out.setdefault(row["filename"].split("/")[-1], [])
+                own += map(str, row["captions"])
+        except (*UNREADABLE, KeyError, TypeError, AttributeError) as e:
+            raise DataError(f"{file} cannot be read ({e!r}). Fetch it again.") from e
     known = {i: {c.lower().strip(" .") for c in pairs.captions_of(k)}
              for k, i in enumerate(pairs.ids) if i in out}  # fmt: skip
     return {
@@ -153,6 +140,10 @@ def _without(pairs: Pairs, drop: str | Path) -> Pairs:
         keep = _reviewed(pairs, Path(drop))
     else:
         keep = lists.keep(pairs, lists.read(pairs.name, drop))
+        if keep.all() and not pairs.source.get("dropped"):  # one list may hold another
+            what = f"list {drop!r} names nothing in {pairs.name} as it is here"
+            fix = "Its ids are not those of the list, see rsnb.lists.read"
+            raise DataError(f"{what}; ids here are like {pairs.ids[0]!r}. {fix}.")
     rows = np.flatnonzero(~keep)
     gone = pairs.source.get("dropped", 0) + len(rows)
     source = {**pairs.source, "dropped": gone}
@@ -192,36 +183,8 @@ def _reviewed(pairs: Pairs, path: Path) -> np.ndarray:
         else:
             keep[places[key].pop()] = not MARKS[mark]
     if bad:
-        raise DataProblems(f"{pairs.name}, drop={path.name}", bad)
+        raise DataProblems(f"{pairs.name}, drop={path.name}", bad, fix="Mend it.")
     return keep
-
-
-def _find(name: str) -> Path:
-    """Return a named set's folder."""
-    tried = [cache_dir() / "data" / name]
-    if "RSNB_DATA" in os.environ:
-        tried.insert(0, Path(os.environ["RSNB_DATA"]) / name)
-    for folder in tried:
-        if folder.is_dir() and any(folder.iterdir()):
-            return folder
-    raise DataError(
-        f"{name} is not on this machine; looked in {' and '.join(map(str, tried))}. "
-        f"RSNB_DATA is {os.environ.get('RSNB_DATA', 'not set')}. "
-        f"Set it to the folder that holds {name}/, and put there: {CARDS[name][2]}."
-    )
-
-
-def _manifests(path: Path) -> tuple[Path, list[Path]]:
-    """Return (data folder, files that may be manifests)."""
-    if "*" in path.name:
-        return path.parent, sorted(path.parent.glob(path.name))
-    if path.is_file():
-        return path.parent, [path]
-    if not path.is_dir():
-        names = ", ".join(CARDS)
-        raise DataError(f"{path} is no file, folder or name; names: world, {names}.")
-    inside = [*path.iterdir(), *(path / "data").glob("*.parquet")]
-    return path, sorted(p for p in inside if p.is_file() and MANIFEST.match(p.name))
 
 
 def _off_receipt(file: Path, rel: str, found: str) -> list[Problem]:
@@ -232,12 +195,3 @@ def _off_receipt(file: Path, rel: str, found: str) -> list[Problem]:
         return []
     what = f"sha256 is {found[:12]}…, not that of its receipt"
     return [Problem(rel, 0, "unreadable file", what, "fetch it again")]
-
-
-def _off_card(name: str, rows: Sequence[Row]) -> list[Problem]:
-    images, captions, where = CARDS[name]
-    found = len({r.image for r in rows}), sum(len(r.captions) for r in rows)
-    if found == (images, captions):
-        return []
-    detail = f"{found[0]} images, {found[1]} captions; {name} has {images}, {captions}"
-    return [Problem(rows[0].file if rows else name, 0, "count off", detail, where)]

@@ -55,7 +55,11 @@ class DataProblems(DataError):
         problems: every `Problem`, sorted by file and line.
     """
 
-    def __init__(self, name: str, problems: Iterable[Problem], shown: int = 20) -> None:
+    def __init__(
+        self, name: str, problems: Iterable[Problem], shown: int = 20, *,
+        fix: str = "Mend the files, or load with lenient=True (--lenient) to leave the "
+        "affected rows out.",
+    ) -> None:  # fmt: skip
         self.problems = tuple(sorted(problems))
         kinds = Counter(p.kind for p in self.problems).most_common()
         rows = [
@@ -66,8 +70,11 @@ class DataProblems(DataError):
             rows.append(f"  ... and {len(self.problems) - shown} more")
         count = ", ".join(f"{n} {kind}" for kind, n in kinds)
         head = f"{name}: {len(self.problems)} problems ({count})"
-        end = "Mend the files, or load with lenient=True (--lenient) to leave the "
-        super().__init__("\n".join([head, *rows, f"{end}affected rows out."]))
+        super().__init__("\n".join([head, *rows, fix]))
+
+
+#: Names of what Python, torch and numpy raise when memory ends; torch's need no import.
+OUT_OF_MEMORY = frozenset({"MemoryError", "OutOfMemoryError", "_ArrayMemoryError"})
 
 
 class ParameterError(RsnbError):

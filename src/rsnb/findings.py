@@ -8,6 +8,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -80,7 +81,7 @@ def read(plan: str) -> Rows:
             continue  # a tuning trial, which never saw the test split
         rows.append(facts)
         if wise := facts.get("wise"):
-            same = {k: facts[k] for k in ("start", "rate", "draw")}
+            same = {k: facts[k] for k in ("start", "start_sha256", "rate", "draw")}
             rows.append({**same, **wise, "method": "wise", "test": wise})
     return rows
 
@@ -88,7 +89,8 @@ def read(plan: str) -> Rows:
 def bands(rows: Rows, key: str = "test") -> dict[str, dict[float, Band]]:
     """Return method → rate → `Band` of the test mR at the selected epoch.
 
-    With `key="last_mR"`, that of the last epoch.
+    With `key="last_mR"`, that of the last epoch; with "global_mR", that by the cosine
+    where a method has a score of its own.
     """
     found: dict[str, dict[float, list[float]]] = {}
     for row in rows:
@@ -162,19 +164,33 @@ def at(plan: str, rate: float) -> dict[str, dict[str, float]]:
     return {m: {"mR": by[rate].mean} for m, by in table.items() if rate in by}
 
 
+def _kept(rows: Rows, method: str, by: Mapping[float, Band]) -> dict[float, float]:
+    """Return the retention at the rates whose arms have the starts of clean ones."""
+    made: dict[float, set[str]] = {r: set() for r in by}
+    for row in (r for r in rows if r["method"] == method):
+        made[row["rate"]].add(row["start_sha256"])
+    kept = retention(by) if 0.0 in by else {}
+    return {r: v for r, v in kept.items() if made[r] == made[0.0]}
+
+
 def overview(*plans: str) -> Rows:
-    """Return one row a plan and method: mean mR by rate, and what is kept of it."""
+    """Return one row a plan and method: mean mR by rate, and what is kept of it.
+
+    A method with a score of its own has a second row, by the cosine that chose its
+    epoch. Starts count by digest.
+    """
     out = []
     for plan in plans:
         rows = read(plan)
-        table = bands(rows)
-        for method in (m for m in NAMES if m in table):
-            by = table[method]
-            kept = retention(by) if 0.0 in by else {}
-            row: dict[str, Any] = {"plan": plan, "method": NAMES[method]}
+        scores = {"": bands(rows), ", by cosine": bands(rows, "global_mR")}
+        for method, how in product(NAMES, scores):
+            if not (by := scores[how].get(method)):
+                continue
+            kept = _kept(rows, method, by)
+            row: dict[str, Any] = {"plan": plan, "method": NAMES[method] + how}
             row |= {f"{r:.0%}": round(b.mean, 1) for r, b in by.items()}
             row |= {f"kept {r:.0%}": f"{v:.0f} %" for r, v in kept.items() if r > 0.5}
-            starts = {r["start"] for r in rows if r["method"] == method}
+            starts = {r["start_sha256"] for r in rows if r["method"] == method}
             row |= {"starts": len(starts), "arms": sum(b.n for b in by.values())}
             out.append(row)
     return out or [{"plan": "no receipts in this copy"}]
@@ -198,13 +214,14 @@ def gaps(plan: str, gt: np.ndarray, rivals: Sequence[str] = tuple(NAMES)) -> Row
 
 def summary(plan: str, gt: np.ndarray) -> dict[str, Any]:
     """Return all that the receipts of a plan say, JSON-able."""
-    table, last = bands(read(plan)), bands(read(plan), "last_mR")
+    rows = read(plan)
+    table, last = bands(rows), bands(rows, "last_mR")
     out: dict[str, Any] = {"gaps": gaps(plan, gt, list(table))}
     for m, by in table.items():
         out[m] = {f"{r:.0%}": vars(b) for r, b in by.items()}
         for r, b in last.get(m, {}).items():
             out[m][f"{r:.0%}"] |= {"last": b.mean}
-        out[m]["kept"] = retention(by) if 0.0 in by else {}
+        out[m]["kept"] = _kept(rows, m, by)
     return out
 
 

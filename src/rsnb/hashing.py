@@ -17,6 +17,7 @@ from rsnb.errors import EmbeddingError, ParameterError
 from rsnb.exact import Found
 from rsnb.methods import InfoNCE, Method, Step
 from rsnb.pacing import judge, look
+from rsnb.recall import check_gt
 from rsnb.vectors import as_array, check_embeddings, distinct_rows
 
 __all__ = ["Hash", "agreement", "learn", "nearest_codes"]
@@ -26,17 +27,19 @@ __all__ = ["Hash", "agreement", "learn", "nearest_codes"]
 class Hash:
     """Two affine maps, float32 (d + 1, b) with the shift last, whose signs are a code.
 
-    Raises ParameterError unless both have as many bits, a multiple of 8.
+    Raises ParameterError unless both are finite and have as many bits, a multiple of 8.
     """
 
     img: np.ndarray
     txt: np.ndarray
 
     def __post_init__(self) -> None:
-        """Check the shapes."""
+        """Check shapes and values."""
         if self.img.shape != self.txt.shape or self.img.shape[1] % 8:
             what = f"maps {self.img.shape} and {self.txt.shape}"
             raise ParameterError(f"{what}: take as many bits for both, 8, 16, …")
+        if not (np.isfinite(self.img).all() and np.isfinite(self.txt).all()):
+            raise ParameterError("a map holds NaN or infinity; learn with a lower lr.")
 
     @classmethod
     def random(cls, img: ArrayLike, txt: ArrayLike, bits: int, seed: int = 0) -> "Hash":
@@ -111,6 +114,7 @@ def learn(
     """
     method, rng = method or InfoNCE(), np.random.default_rng(seed)
     x, y = map(torch.from_numpy, _with_ones(img, txt))
+    gt = check_gt(gt, len(y))
     start = (Hash.itq if bits < x.shape[1] else Hash.random)(img, txt, bits, seed)
     maps = [torch.from_numpy(m).requires_grad_() for m in (start.img, start.txt)]
     warmth, size = torch.tensor(2.0, requires_grad=True), min(batch, len(y))

@@ -1,7 +1,7 @@
-"""Files of the hub: a pinned revision, a known sha256, resumed, kept with a receipt.
+"""Files of the hub: a pinned revision, a known sha256, kept with a receipt.
 
-Explained in `book/own_data.md`. The hub's own client resumes and retries, but checks
-sizes, not content (huggingface_hub issue 3643): the digests are compared here.
+Explained in `book/own_data.md`. The hub's own client retries, but checks sizes, not
+content (huggingface_hub issue 3643): the digests are compared here.
 """
 
 import contextlib
@@ -11,15 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import huggingface_hub
+from huggingface_hub.errors import HfHubHTTPError
 
 from rsnb.cache import cache_dir
 from rsnb.errors import DataError, FileCorruptError, ParameterError, ResourceError
 from rsnb.files import read_json, receipt_path, sha256_file, write_json
 
-__all__ = ["PINNED", "Pinned", "download", "fetch",
-           "offline"]  # fmt: skip
+__all__ = ["PINNED", "Pinned", "download", "fetch", "offline"]
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 
@@ -49,7 +50,8 @@ PINNED: Mapping[str, Pinned] = MappingProxyType({"rsicd": Pinned(
 
 def offline() -> bool:
     """Return whether the environment forbids the network."""
-    return "1" in (os.environ.get("RSNB_OFFLINE"), os.environ.get("HF_HUB_OFFLINE"))
+    said = (os.environ.get(k, "").upper() for k in ("RSNB_OFFLINE", "HF_HUB_OFFLINE"))
+    return any(s in huggingface_hub.constants.ENV_VARS_TRUE_VALUES for s in said)
 
 
 def download(
@@ -83,10 +85,17 @@ def download(
     kept = f"{kind}s--{repo.replace('/', '--')}"
     place = folder or Path(huggingface_hub.constants.HF_HUB_CACHE, kept)
     copy = f"copy {place} from a machine that has it"
+    own: Any = {"repo_type": kind, "revision": revision or None}
     try:
+        here = huggingface_hub.try_to_load_from_cache(repo, file, **own)
+        if not offline() and not isinstance(here, str):
+            # Asked once: the download would try a lost network for minutes.
+            asked = huggingface_hub.hf_hub_url(repo, file, endpoint=host, **own)
+            with contextlib.suppress(HfHubHTTPError):  # who answers may be asked again
+                huggingface_hub.get_hf_file_metadata(asked, endpoint=host)
         path = Path(huggingface_hub.hf_hub_download(
-            repo, file, repo_type=kind, revision=revision or None, local_dir=folder,
-            endpoint=host, local_files_only=offline(),
+            repo, file, local_dir=folder, endpoint=host, local_files_only=offline(),
+            **own,
         ))  # fmt: skip
     except Exception as e:  # of the client, of httpx, of the disk
         if offline():
@@ -94,21 +103,24 @@ def download(
             raise DataError(f"{what}. Unset RSNB_OFFLINE, or {copy}.") from e
         why = e.__cause__ or e  # the client names the cause in a chain only
         status = getattr(getattr(why, "response", None), "status_code", 0)
-        if 400 <= status < 500:
+        if 400 <= status < 500 and status not in (408, 429):  # those two pass
             fix = f"The server refuses it; try another HF_ENDPOINT, or {copy}"
             raise DataError(f"{url}: {why}. {fix}.") from e
-        fix = "Run it again when the server can be reached: it goes on there"
+        fix = "Run it again when the server can be reached: whole files are kept"
         raise ResourceError(f"{url}: {why}. {fix}. Or {copy}.") from e
     at, found = receipt_path(path), sha256_file(path)
-    noted = read_json(at).get("sha256") if at.is_file() else None
-    # The client names a large file by what the server stated, which is its sha256.
-    known = sha256 or noted or path.resolve().name
+    facts = read_json(at) if at.is_file() else None
+    noted = str(facts.get("sha256", "")) if isinstance(facts, dict) else ""
+    # The client names a large file by what the server stated, which is its sha256. One
+    # link only: behind it the bytes may lie under a hash of another kind.
+    known = sha256 or noted or (path.readlink() if path.is_symlink() else path).name
     if _DIGEST.fullmatch(known) and found != known:
         fix = "Bring a good copy"
         if not offline():
             fix = "Not kept; try again, or another mirror"
             for one in (path.resolve(), path, at):
-                one.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # a cache of others
+                    one.unlink(missing_ok=True)
         what = f"{url}: sha256 of the content is {found[:12]}…, not {known[:12]}…"
         raise FileCorruptError(f"{what} as known for it. {fix}.")
     if noted != found:
@@ -121,8 +133,7 @@ def download(
 def fetch(name: str, folder: Path | None = None) -> Path:
     """Fetch a pinned data set and return its folder.
 
-    A file that is there with the right sha256 is kept; a download that was cut is
-    continued. For the rest see `download`.
+    A file that is there with the right sha256 is kept. For the rest see `download`.
 
     The folder is `$RSNB_CACHE/data/<name>` by default.
 
@@ -140,8 +151,8 @@ def fetch(name: str, folder: Path | None = None) -> Path:
         path = folder / file
         if path.is_file() and sha256_file(path) == sha256:
             continue
-        if path.is_file() and not offline():
-            path.unlink()
+        if not offline():
+            path.unlink(missing_ok=True)
         own = pin.repo, file, pin.revision, sha256
         download(*own, kind="dataset", folder=folder)
     return folder

@@ -80,5 +80,5 @@ def keep(pairs: Pairs, rows: Iterable[Mapping[str, str]]) -> np.ndarray:
             fix = "this release has other captions; audit it anew"
             bad.append(Problem("list", line, "other caption", what, fix))
     if bad:
-        raise DataProblems(pairs.name, bad)
+        raise DataProblems(pairs.name, bad, fix="Leave this list out, or make it anew.")
     return left

@@ -9,7 +9,6 @@ papermill only warns about an unknown name, and reads `007` as 7.
 import ast
 import difflib
 import math
-import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,8 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from rsnb.cache import cache_dir
-from rsnb.errors import DataError, ParameterError, RsnbError
+from rsnb.cards import find, homes
+from rsnb.errors import ParameterError, RsnbError
 from rsnb.files import fingerprint, read_json, sha256_file, tree_digest
 from rsnb.profiles import PROFILES, Profile
 
@@ -171,11 +170,8 @@ def _data(which: Profile) -> str:
     if which.name == "world":
         return "embedded"
     if which.data in PROFILES:  # a page may look at the other named sets, too
-        homes = [os.environ.get("RSNB_DATA"), cache_dir() / "data"]
-        tops = [Path(h) / name for h in homes if h for name in PROFILES]
-        if not any(t.is_dir() for t in tops if t.name == which.data):
-            what = f"{which.data} is not on this machine. Set RSNB_DATA to the folder"
-            raise DataError(f"{what} of {which.data}/; `audit {which.data}` says more.")
+        find(which.data)  # says what belongs where, if it is not here
+        tops = [home for name in PROFILES for home in homes(name)]
     else:
         tops = [Path(which.data)]
     facts: list[tuple[str, Any]] = []

@@ -3,6 +3,7 @@
 Explained in notebook 01 and in `book/own_data.md`.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -11,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from rsnb.errors import DataError
+from rsnb.files import fingerprint
 
 __all__ = ["ImageReader", "Pairs", "join"]
 
@@ -100,6 +102,20 @@ class Pairs:
             have = ", ".join(dict.fromkeys(self.split))
             raise DataError(f"{self.name} has no split {split!r}; it has: {have}.")
         return self.subset(mask)
+
+    def with_val(self) -> Self:
+        """Return a set with a split `val`: its own, or a tenth of train, as RRSITR.
+
+        The same set gives the same rows. Without `train` it stays as it is.
+        """
+        train = np.flatnonzero([s == "train" for s in self.split])
+        if "val" in self.split or not len(train):
+            return self
+        rows = np.random.default_rng(0).permutation(len(train))
+        held = set(train[rows[: math.ceil(len(train) / 10)]].tolist())
+        split = tuple("val" if i in held else s for i, s in enumerate(self.split))
+        sha256 = fingerprint(self.source.get("sha256"), sorted(held))
+        return replace(self, split=split, source={**self.source, "sha256": sha256})
 
     def adding(self, more: Mapping[str, Sequence[str]]) -> Self:
         """Return the set with further captions of some of its images, by id."""

@@ -6,14 +6,11 @@ of the pages evaluate it, and the recalls are set beside the published ones.
 
 import argparse
 import math
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-
-import numpy as np
 
 from rsnb import (
     backbones,
@@ -24,7 +21,6 @@ from rsnb import (
     noise,
     probes,
     published,
-    recipes,
     report,
     smallcaptioners,
 )  # fmt: skip
@@ -32,12 +28,12 @@ from rsnb.backbones import Backbone
 from rsnb.batches import TrainConfig
 from rsnb.cache import cache_dir
 from rsnb.cadre import Cadre, prepare
+from rsnb.cards import CARDS, home
 from rsnb.cells import BACKBONES, EPOCHS, TEST, Cell
 from rsnb.comparison import compare, table
-from rsnb.data import CARDS
 from rsnb.data import load as load_data
 from rsnb.embed import embed
-from rsnb.errors import BackboneError, DataError
+from rsnb.errors import BackboneError, DataError, ParameterError
 from rsnb.files import fingerprint, write_json
 from rsnb.metrics import Recall, evaluate, evaluate_embeddings
 from rsnb.pairs import Pairs
@@ -68,9 +64,9 @@ RECIPE = TrainConfig(
 
 def _pairs(name: str) -> Pairs:
     """Return a data set with the published test split; fetched where it is pinned."""
-    mine = Path(os.environ.get("RSNB_DATA", os.devnull)) / name
-    other = (f.name != "data" for f in (cache_dir() / "data" / name).glob("[!.]*"))
-    if name in hub.PINNED and not any(mine.glob("*")) and not any(other):
+    held, own = home(name), cache_dir() / "data" / name
+    begun = held == own and any(own.glob("data/*.parquet"))  # a fetch that was cut
+    if name in hub.PINNED and (held is None or begun):
         hub.fetch(name)
     pairs = load_data(name)
     test = pairs.where("test")
@@ -79,17 +75,6 @@ def _pairs(name: str) -> Pairs:
         fix = f"Put the published split there: {CARDS[name][2]}"
         raise DataError(f"{name}: {what.format(*found, *TEST[name])}. {fix}.")
     return pairs
-
-
-def _with_val(pairs: Pairs) -> Pairs:
-    """Return a set with val; where RSITMD has none, a tenth of train, as RRSITR."""
-    if "val" in pairs.split:
-        return pairs
-    train = np.flatnonzero([s == "train" for s in pairs.split])
-    held = {*train[recipes.held_out(len(train), math.ceil(len(train) / 10))].tolist()}
-    split = tuple("val" if i in held else s for i, s in enumerate(pairs.split))
-    sha256 = fingerprint(pairs.source.get("sha256"), sorted(held))
-    return replace(pairs, split=split, source={**pairs.source, "sha256": sha256})
 
 
 def _records(pairs: Pairs, cell: Cell) -> list[Record]:
@@ -112,7 +97,7 @@ def _zero_shot(cell: Cell, model: Backbone, pairs: Pairs) -> Recall:
 
 
 def _rrsitr(cell: Cell, model: Backbone, pairs: Pairs) -> Recall:
-    pairs = _with_val(pairs)
+    pairs = pairs.with_val()
     train, val, test = (pairs.where(s) for s in ("train", "val", "test"))
     train = noise.draw(train, cell.noise).apply(train)
     train = train.subset(range(min(cell.limit or len(train), len(train))))
@@ -134,7 +119,7 @@ def _t2t(cell: Cell, model: None, pairs: Pairs) -> Recall:
 
 
 def _cadre(cell: Cell, model: Backbone, pairs: Pairs) -> Recall:
-    pairs = _with_val(pairs)
+    pairs = pairs.with_val()
     val, test = pairs.where("val"), pairs.where("test")
     known, stage = (
         prepare(
@@ -165,9 +150,12 @@ def run(cell: Cell, tolerance: float | None = None) -> dict[str, Any]:
         source, trial, or unpublished; `probe` and digests of data and weights.
 
     Raises:
+        ParameterError: a tolerance that is negative or no number.
         RsnbError: data or weights are not here, not whole or not those published, or
             the published recalls are those of the other GELU.
     """
+    if tolerance is not None and not 0 <= tolerance < math.inf:
+        raise ParameterError(f"--tolerance {tolerance}: give points of mR, 0 or more.")
     pairs, name = _pairs(cell.data), BACKBONES[cell.backbone]
     rows = published.rows(cell.data, cell.key, cell.noise)
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rsnb.errors import ParameterError, ResourceError, RsnbError
+from rsnb.errors import OUT_OF_MEMORY, ParameterError, ResourceError, RsnbError
 from rsnb.files import sha256_file, write_bytes, write_json
 from rsnb.pages import bind, check_pair, executed, find_pages, inputs, stale
 from rsnb.profiles import Profile
@@ -20,7 +20,6 @@ from rsnb.profiles import Profile
 __all__ = ["CellError", "run"]
 
 NO_BARS = ("TQDM_DISABLE", "SPYDER_NO_BARS")
-OUT_OF_MEMORY = {"MemoryError", "OutOfMemoryError", "_ArrayMemoryError"}
 
 
 class CellError(RsnbError):

@@ -88,7 +88,7 @@ def arms(plan: str, methods: Sequence[str] = ()) -> list[Arm]:
     """Return the arms of a plan, the ones that matter most first."""
     p = PLANS[plan]
     names = methods or list(p.methods)
-    best = {m: len(TRIALS[m]) > 1 and tuned(p.tuned_on or plan, m) for m in names}
+    best = {m: len(TRIALS[m]) > 1 and tuned(plan, m) for m in names}
     return [
         Arm(plan, m, start, rate, draw, best[m])
         for draw, rate, m in product(p.draws, p.rates, best)

@@ -91,7 +91,7 @@ def fit(
         BackboneError: a ResNet in several processes without GPUs.
         TrainingError: loss or gradient is not finite; names the batch.
     """
-    method = method or InfoNCE()
+    method = method or InfoNCE(cfg.smoothing)
     run = Run(start, pairs, pixels, cfg, method)
     state, data = run.state, run.data
     identity = fingerprint(

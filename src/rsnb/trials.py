@@ -34,7 +34,6 @@ class Plan:
         split: training split.
         images: size of the training subset, 0 for all.
         store: side in pixels of the training images in memory.
-        tuned_on: plan whose tuned settings are used; empty: its own.
     """
 
     data: str
@@ -46,7 +45,6 @@ class Plan:
     split: str = "train"
     images: int = 0
     store: int = 192
-    tuned_on: str = ""
 
 
 _FINE = TrainConfig(epochs=12, average=0.98, min_scale=0.33, eval_every=3)
@@ -125,6 +123,6 @@ PLANS: Mapping[str, Plan] = MappingProxyType({
     "ucm": Plan("ucm", ("rsicd-rest",), _BOTH, _REAL, store=128),
     "rsicd": Plan(
         "rsicd", ("rsicd-rest",), _BOTH, replace(_REAL, epochs=8, eval_every=2),
-        images=2000, store=128, tuned_on="ucm",
+        images=2000, store=128,
     ),
 })  # fmt: skip

@@ -6,7 +6,6 @@ whatever `AutoProcessor` and `AutoModelForImageTextToText` load.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
@@ -18,6 +17,7 @@ from PIL.Image import Image
 
 from rsnb.errors import BackboneError, ParameterError
 from rsnb.files import read_verified, receipt_path, tree_digest
+from rsnb.hub import offline
 from rsnb.likelihood import likelihood
 from rsnb.prompts import HEAT, Answer, Prompt, apart, settle
 from rsnb.records import Record
@@ -99,7 +99,7 @@ class TransformersCaptioner:
             dtype = "bfloat16" if bf16 else "float16" if cuda else "float32"
         known: dict[str, Any] = {
             "revision": revision or None, "trust_remote_code": False,
-            "local_files_only": os.environ.get("RSNB_OFFLINE") == "1",
+            "local_files_only": offline(),
         }  # fmt: skip
         try:
             processor = AutoProcessor.from_pretrained(name, **known)

@@ -25,7 +25,8 @@ from rsnb.files import fingerprint
 from rsnb.lessons import from_captions
 from rsnb.lora import Adapter, Draw, Lesson, adapt
 from rsnb.pixels import load_pixels
-from rsnb.smallcaptioners import COURSES, WEIGHTS, captioner
+from rsnb.smallcaptioners import COURSES, captioner
+from rsnb.smallcaptioners import folder as home
 from rsnb.vlm import TransformersCaptioner
 from rsnb.world.annotate import annotated
 
@@ -53,8 +54,7 @@ ADAPTATIONS: Mapping[str, Adapter] = MappingProxyType({
 
 def folder(name: str) -> Path:
     """Return where the adapter of a captioner of ours lies."""
-    shipped = COURSES[name].shipped
-    return (WEIGHTS if shipped else cache_dir() / "captioners") / f"{name}-cadre"
+    return home(name).with_name(f"{name}-cadre")
 
 
 def lessons(typed: list[list[str]], described: list[list[str]]) -> Draw:
@@ -109,8 +109,7 @@ def witness(name: str, device: str = "cpu") -> Witness:
     place = folder(name)
     if not (place / adapters.WEIGHTS).is_file():
         make(name, device)
-    base = WEIGHTS if COURSES[name].shipped else cache_dir() / "captioners"
     who = TransformersCaptioner.load(
-        base / name, device=device, batch=160, adapter=place
+        home(name), device=device, batch=160, adapter=place
     )
     return Witness(who, ASKING["world"])

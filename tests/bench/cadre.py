@@ -1,6 +1,6 @@
 """CADRE on the embedded world: design on validation, then score test.
 
-    python -m rsnb.witnesses world-vlm                # the adapter, about 15 minutes
+    python -m rsnb assets world-vlm-cadre --force     # the adapter, about 15 minutes
     python tests/bench/cadre.py --design --write      # validation only
     python tests/bench/cadre.py --test --write        # book/results/cadre-world.json
     RSNB_DATA=... python tests/bench/cadre.py --real ucm --deep --write

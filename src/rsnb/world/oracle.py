@@ -1,14 +1,13 @@
-"""The only door to scene graphs: what is true in a scene, and the oracle ceiling.
+"""The only door to scene graphs: what is true in a scene, and of which images.
 
-Everything else in `rsnb` sees pictures and sentences. Use this module to ask how well
-any method could do (`ceiling`) or whether a caption is true of another image
-(`consistent`), what a perfect captioner would write (`records`), or what an independent
-person would ask (`queries`); never to train. Explained in notebooks 00 and 04.
+Everything else in `rsnb` sees pictures and sentences. Use this module to ask whether a
+caption is true of another image (`consistent`) or of which (`truth`), what a perfect
+captioner would write (`records`), or what an independent person would ask (`queries`);
+never to train. Explained in notebooks 00 and 04.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
@@ -32,8 +31,8 @@ from rsnb.world.tables import (
 )  # fmt: skip
 
 __all__ = [
-    "Scene", "agreement", "ceiling", "consistent", "facts", "queries",
-    "records", "scene", "swapped", "truth",
+    "Scene", "agreement", "consistent", "facts", "queries", "records",
+    "scene", "swapped", "truth",
 ]  # fmt: skip
 
 # a class that is itself what a context band or a small object would be
@@ -203,36 +202,3 @@ def truth(split: str) -> np.ndarray:
                 columns[fact] = np.array([_holds(fact, s) for s, _ in rows])
             out[t] &= columns[fact]
     return out
-
-
-def ceiling(split: str = "test") -> dict[str, float]:
-    """Return what an oracle reaches that knows every fact of captions and images.
-
-    Its similarity is 1 / (images that satisfy the caption) where the caption is true,
-    else 0: images tie for a caption, and an image prefers its more specific captions.
-    Recalls are expectations over random order within ties.
-
-    Returns:
-        The six recalls and `mR`, in percent.
-    """
-    true = truth(split)
-    sizes = true.sum(1)
-    own = sizes.reshape(-1, 5)  # a row an image
-    out: dict[str, float] = {}
-    for k in (1, 5, 10):
-        hits = [_hit(sizes[column], own[i], k) for i, column in enumerate(true.T)]
-        out[f"i2t_r{k}"] = 100 * math.fsum(hits) / len(hits)
-    for k in (1, 5, 10):
-        out[f"t2i_r{k}"] = 100 * math.fsum(np.minimum(k / sizes, 1)) / len(sizes)
-    out["mR"] = sum(out.values()) / 6
-    return out
-
-
-def _hit(rivals: np.ndarray, own: np.ndarray, k: int) -> float:
-    """Return P(one of `own` among the k first of `rivals`, smallest value first)."""
-    best = own.min()
-    room = k - int((rivals < best).sum())
-    tied, good = int((rivals == best).sum()), int((own == best).sum())
-    if 0 < room < tied:
-        return 1 - math.comb(tied - good, room) / math.comb(tied, room)
-    return float(room > 0)
