@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rsnb import findings, recipes
+from rsnb import findings
 from rsnb.errors import ParameterError
 from rsnb.files import read_json, write_json
 from rsnb.findings import Band
 from rsnb.metrics import Recall
+from rsnb.pairs import held_out
 from rsnb.sweep import _pack
 
 GT = np.repeat(np.arange(100), 2)
@@ -152,7 +153,7 @@ def test_only_what_was_run_is_shipped(book):
 
 
 def test_held_out_rows_are_distinct_sorted_and_fixed():
-    rows = recipes.held_out(50, 20)
+    rows = held_out(50, 20)
     assert len(set(rows.tolist())) == 20 and (np.diff(rows) > 0).all()
-    np.testing.assert_array_equal(rows, recipes.held_out(50, 20))
-    assert not len(recipes.held_out(50, 0))
+    np.testing.assert_array_equal(rows, held_out(50, 20))
+    assert not len(held_out(50, 0))

@@ -22,7 +22,7 @@ from rsnb.embed import embed
 from rsnb.errors import BackboneError
 from rsnb.files import checked_receipt, fingerprint
 from rsnb.metrics import caption_ceiling, evaluate_embeddings
-from rsnb.pairs import Pairs, join
+from rsnb.pairs import Pairs, held_out, join
 from rsnb.pixels import load_pixels
 from rsnb.report import record
 from rsnb.stats import bootstrap_ci
@@ -51,7 +51,7 @@ def make(name: str, seed: int | None = None, device: str = "cpu") -> Backbone:
     known = recipe.load(recipe.val_from) if recipe.val_from else pairs
     val = known.where(recipe.val).with_pixels()
     train = pairs.where(recipe.split).with_pixels()
-    left_out = recipes.held_out(len(train), recipe.skip)
+    left_out = held_out(len(train), recipe.skip)
     parts = [train.subset(np.delete(np.arange(len(train)), left_out))]
     parts += [recipe.load(name).where("train") for name in recipe.extra]
     pixels = [load_pixels(part, recipe.store) for part in parts]

@@ -187,19 +187,19 @@ def load(
     state = {k.removeprefix("module."): v.float() for k, v in state.items()}
     for key in ("input_resolution", "context_length", "vocab_size", "attn_mask"):
         state.pop(key, None)  # facts that OpenAI's files carry beside the weights
+    off = f"{name} does not fit {entry.config}"
+    fix = "Name the config it was trained with"
     try:
         missing, extra = model.load_state_dict(state, strict=False)
     except RuntimeError as e:  # shapes must fit, strict or not
-        fix = "Name the config it was trained with"
-        raise BackboneError(f"{name} does not fit {entry.config}: {e}. {fix}.") from e
+        raise BackboneError(f"{off}: {e}. {fix}.") from e
     missing = [k for k in missing if not k.endswith("num_batches_tracked")]
     if missing or extra:
         few, more = ", ".join(missing[:3]), ", ".join(extra[:3])
         what = (
             f"{len(missing)} tensors are missing ({few}), {len(extra)} unknown ({more})"
         )
-        fix = "Name the config it was trained with"
-        raise BackboneError(f"{name} does not fit {entry.config}: {what}. {fix}.")
+        raise BackboneError(f"{off}: {what}. {fix}.")
     out = wrap(Path(name).stem, model.to(device), entry, digest)
     check_probe(out)
     return out

@@ -29,7 +29,7 @@ def read_weights(path: Path, sha256: str | None) -> tuple[dict[str, Tensor], str
     if sha256 is None and not files.receipt_path(path).is_file():
         sha256 = files.sha256_file(path)
     data, safe = files.read_verified(path, sha256), path  # else by its receipt
-    digest = files.sha256_bytes(data)
+    digest = sha256 or files.sha256_bytes(data)
     if path.suffix != ".safetensors":
         safe = cache.cache_dir() / "weights" / f"{digest[:32]}.safetensors"
         if not files.receipt_path(safe).is_file():

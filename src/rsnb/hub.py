@@ -50,8 +50,9 @@ PINNED: Mapping[str, Pinned] = MappingProxyType({"rsicd": Pinned(
 
 def offline() -> bool:
     """Return whether the environment forbids the network."""
-    said = (os.environ.get(k, "").upper() for k in ("RSNB_OFFLINE", "HF_HUB_OFFLINE"))
-    return any(s in huggingface_hub.constants.ENV_VARS_TRUE_VALUES for s in said)
+    said = os.environ.get("RSNB_OFFLINE", ""), os.environ.get("HF_HUB_OFFLINE", "")
+    true = huggingface_hub.constants.ENV_VARS_TRUE_VALUES
+    return any(word.upper() in true for word in said)
 
 
 def download(
@@ -87,8 +88,8 @@ def download(
     copy = f"copy {place} from a machine that has it"
     own: Any = {"repo_type": kind, "revision": revision or None}
     try:
-        here = huggingface_hub.try_to_load_from_cache(repo, file, **own)
-        if not offline() and not isinstance(here, str):
+        cached = huggingface_hub.try_to_load_from_cache
+        if not offline() and not isinstance(cached(repo, file, **own), str):
             # Asked once: the download would try a lost network for minutes.
             asked = huggingface_hub.hf_hub_url(repo, file, endpoint=host, **own)
             with contextlib.suppress(HfHubHTTPError):  # who answers may be asked again

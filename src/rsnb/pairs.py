@@ -11,10 +11,10 @@ from typing import Any, Self
 import numpy as np
 from PIL import Image
 
-from rsnb.errors import DataError
+from rsnb.errors import DataError, ParameterError
 from rsnb.files import fingerprint
 
-__all__ = ["ImageReader", "Pairs", "join"]
+__all__ = ["ImageReader", "Pairs", "held_out", "join"]
 
 ImageReader = Callable[[int], Image.Image]
 
@@ -111,8 +111,7 @@ class Pairs:
         train = np.flatnonzero([s == "train" for s in self.split])
         if "val" in self.split or not len(train):
             return self
-        rows = np.random.default_rng(0).permutation(len(train))
-        held = set(train[rows[: math.ceil(len(train) / 10)]].tolist())
+        held = {*train[held_out(len(train), math.ceil(len(train) / 10))].tolist()}
         split = tuple("val" if i in held else s for i, s in enumerate(self.split))
         sha256 = fingerprint(self.source.get("sha256"), sorted(held))
         return replace(self, split=split, source={**self.source, "sha256": sha256})
@@ -131,6 +130,17 @@ class Pairs:
     def with_pixels(self) -> Self:
         """Return the images whose pixels this copy holds."""
         return self if self.has_pixels.all() else self.subset(self.has_pixels)
+
+
+def held_out(images: int, count: int) -> np.ndarray:
+    """Return `count` rows of `images`, sorted; equal numbers give equal rows.
+
+    Raises:
+        ParameterError: more than there are.
+    """
+    if count > images:
+        raise ParameterError(f"{count} of {images} images cannot be held out.")
+    return np.sort(np.random.default_rng(0).permutation(images)[:count])
 
 
 def join(parts: Sequence[Pairs]) -> Pairs:

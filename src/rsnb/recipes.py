@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 import torch
 
 from rsnb.backbones import Backbone, Entry, build, wrap
@@ -18,7 +17,7 @@ from rsnb.pairs import Pairs
 from rsnb.train import TrainConfig
 from rsnb.words import WordTokenizer
 
-__all__ = ["RECIPES", "Recipe", "get", "held_out", "start"]
+__all__ = ["RECIPES", "Recipe", "get", "start"]
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,8 @@ class Recipe:
         extra: data sets whose training split is added; the audit found no image of one
             in the test split of the other.
         repeat: how often an epoch sees the own training split, beside `extra`.
-        skip: training images to leave out, those of `held_out`; a later page fine-tunes
-            on them.
+        skip: training images to leave out, those of `rsnb.pairs.held_out`; a later page
+            fine-tunes on them.
         words: data sets whose training captions add to the vocabulary, words alone.
         turns: score with the mean over the 8 symmetries (chosen on validation).
         paraphrases: add the published paraphrases of a set's training captions, where
@@ -136,13 +135,6 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType({
         skip=3000, words=("ucm",), **_FEW,
     ),
 })  # fmt: skip
-
-
-def held_out(images: int, count: int) -> np.ndarray:
-    """Return the rows, sorted, of `count` images that a recipe with `skip` leaves."""
-    if count > images:
-        raise ParameterError(f"{count} of {images} images cannot be held out.")
-    return np.sort(np.random.default_rng(0).permutation(images)[:count])
 
 
 def get(name: str, seed: int | None = None) -> Recipe:

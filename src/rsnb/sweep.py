@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from rsnb import assets, backbones, local, noise, recipes, report
+from rsnb import assets, backbones, local, noise, report
 from rsnb.averaging import interpolate
 from rsnb.cache import cache_dir
 from rsnb.data import load
@@ -28,7 +28,7 @@ from rsnb.embed import embed_images, embed_texts
 from rsnb.errors import ParameterError
 from rsnb.files import fingerprint, read_json, write_json
 from rsnb.metrics import Recall, evaluate, evaluate_embeddings
-from rsnb.pairs import Pairs
+from rsnb.pairs import Pairs, held_out
 from rsnb.pixels import load_pixels
 from rsnb.train import fit
 from rsnb.trials import PLANS, TRIALS, TUNE_DRAW, TUNE_RATE, Plan
@@ -105,7 +105,7 @@ def _parts(p: Plan) -> _Parts:
     train, val, test = (pairs.where(s) for s in (p.split, "val", "test"))
     pixels = load_pixels(train, p.store)
     if p.images:
-        rows = recipes.held_out(len(train), p.images)
+        rows = held_out(len(train), p.images)
         train, pixels = train.subset(rows), pixels[rows]
     return train, pixels, val, test
 

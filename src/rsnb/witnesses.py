@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from rsnb import adapters
+from rsnb import adapters, smallcaptioners
 from rsnb.batches import TrainConfig
 from rsnb.cache import cache_dir
 from rsnb.cadre.evidence import ASKING, Witness, tidy
@@ -26,7 +26,6 @@ from rsnb.lessons import from_captions
 from rsnb.lora import Adapter, Draw, Lesson, adapt
 from rsnb.pixels import load_pixels
 from rsnb.smallcaptioners import COURSES, captioner
-from rsnb.smallcaptioners import folder as home
 from rsnb.vlm import TransformersCaptioner
 from rsnb.world.annotate import annotated
 
@@ -54,7 +53,7 @@ ADAPTATIONS: Mapping[str, Adapter] = MappingProxyType({
 
 def folder(name: str) -> Path:
     """Return where the adapter of a captioner of ours lies."""
-    return home(name).with_name(f"{name}-cadre")
+    return smallcaptioners.folder(name).with_name(f"{name}-cadre")
 
 
 def lessons(typed: list[list[str]], described: list[list[str]]) -> Draw:
@@ -110,6 +109,6 @@ def witness(name: str, device: str = "cpu") -> Witness:
     if not (place / adapters.WEIGHTS).is_file():
         make(name, device)
     who = TransformersCaptioner.load(
-        home(name), device=device, batch=160, adapter=place
+        smallcaptioners.folder(name), device=device, batch=160, adapter=place
     )
     return Witness(who, ASKING["world"])

@@ -37,7 +37,7 @@ from rsnb.duplicates import caption_matches, near_duplicates
 from rsnb.embed import embed
 from rsnb.files import write_bytes
 from rsnb.metrics import Recall, evaluate_embeddings
-from rsnb.pairs import Pairs
+from rsnb.pairs import Pairs, held_out
 from rsnb.report import record
 from rsnb.stats import bootstrap_ci
 
@@ -228,7 +228,7 @@ def leaky(clean: str, others: tuple[str, ...]) -> dict[str, Any]:
     for name in others:
         recipe = recipes.get(name)
         train = recipe.load().where(recipe.split)
-        gone = recipes.held_out(len(train), recipe.skip)
+        gone = held_out(len(train), recipe.skip)
         mine = set(np.delete(np.array(train.ids), gone))
         seen = np.array([partner[i] in mine for i in test.ids])
         score = scores(name)
