@@ -402,10 +402,9 @@ rows = findings.overview("world-vit", "ucm", "rsicd")
 report.table(rows, "Smaller sweeps", index=False)
 
 # %% [markdown]
-# *Table 4. The world with a small ViT, real UCM, and 2,000 real images of RSICD.
-# RRSITR is scored as published,
-# with the local term; the row "by cosine" is the score that chose its epoch. On the
-# world each cell is one arm, shown without a test.*
+# *Table 4. The world with a small ViT, real UCM, and 2,000 real images of RSICD. RRSITR
+# is scored as published, with the local term; the row "by cosine" is the score that
+# chose its epoch. On the world each cell is one arm, shown without a test.*
 #
 # This ViT never learned a local term before, and the term costs RRSITR recall
 # ({doc}`/book/kin` has ViTs that learned it for longer). By the cosine RRSITR is near
@@ -475,7 +474,7 @@ report.page(cfg.name, "03_train_through_noise", numbers, splits=table)
 #   scored, on the world 20 % has no arm, and some rows rest on one start and one
 #   draw.
 # - On RSICD no method gets far from its start, which was trained on the rest of
-#   RSICD; at most noise rates ours is no better there ({doc}`/notebooks/09_results`).
+#   RSICD; at no noise rate is ours better there ({doc}`/notebooks/09_results`).
 # - NCR and CREAM run here with one network and one loop, so that the budget is
 #   the same for all. Their authors train two, or longer.
 #
