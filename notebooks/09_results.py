@@ -314,8 +314,11 @@ for b, found in effect["leak"].items():
         numbers[f"{name}_{key}"] = found["leak"][key]
 numbers |= {"on_test": on_test, "published": len(published.rows())}
 for d, found in gaps.items():
-    beaten = [r["ours minus"] for r in found
-              if r["points"] > 0 and float(r.get("Holm", 1)) < 0.05]
+    beaten = [
+        r["ours minus"]
+        for r in found
+        if r["points"] > 0 and float(r.get("Holm", 1)) < 0.05
+    ]
     numbers |= {f"{d}_wins": beaten.count("InfoNCE"),
                 f"{d}_wise": beaten.count("InfoNCE + WiSE-FT")}  # fmt: skip
 sides = {d: [r for r in lists.read(d, f"leak-{o}") if r["split"] == "test"]

@@ -56,8 +56,8 @@ def _line(
     low, high = figures.get("mR_interval") or figures["interval"]
     recalls = [figures[k] for k in METRICS]
     return {
-        "system": system, "whose": "ours", "recalls": recalls, "mR": figures["mR"],
-        "spread": f"{low:.1f} to {high:.1f}", "source": name,
+        "system": system, "recalls": recalls, "mR": figures["mR"],
+        "spread": f"{low:.1f} to {high:.1f}", "source": f"ours: {name}",
         "note": f"{note}; {runs} run(s)",
     }  # fmt: skip
 
@@ -100,10 +100,13 @@ def beside(data: str) -> Rows:
     """Return published rows on clean captions and ours, the highest mR first."""
     table: Rows = [
         {
-            "system": r.system, "whose": r.kind, "recalls": r.recalls, "mR": r.mR,
-            "spread": f"± {r.std:.2f}" if r.std else "–", "source": r.source,
+            "system": r.system, "recalls": r.recalls, "mR": r.mR,
+            "spread": f"± {r.std:.2f}" if r.std else "–",
+            # The slash may end a line: names of repositories are long.
+            "source": f"{r.kind}: {r.source}".replace("/", "/\u200b"),
             "note": "; ".join(filter(None, (
-                f"from {r.start}", f"on {r.train}" * (r.train != "nothing"),
+                f"from {r.start}" if r.start != "not stated" else "start not stated",
+                f"on {r.train}" * (r.train not in ("nothing", "not stated")),
                 "epoch chosen on test" * (r.selection == "test"), r.note))),
         }
         for r in published.rows(data, noise=0.0)
@@ -114,7 +117,7 @@ def beside(data: str) -> Rows:
         ways = {"i2t": recalls[:3], "t2i": recalls[3:]}
         shown = {k: " ".join(v) or "–" for k, v in ways.items()}
         out.append({k: row[k] for k in ("system", "mR", "spread")} | shown
-                   | {k: row[k] for k in ("whose", "source", "note")})  # fmt: skip
+                   | {k: row[k] for k in ("source", "note")})  # fmt: skip
     return out
 
 
