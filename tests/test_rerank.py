@@ -81,7 +81,7 @@ def test_inductive_is_a_query_at_a_time(name, gap):
                 assert order(got) == order(want)
 
 
-@pytest.mark.parametrize("name", set(RERANKERS) - set(INDUCTIVE))
+@pytest.mark.parametrize("name", sorted(set(RERANKERS) - set(INDUCTIVE)))
 def test_transductive_depends_on_the_company(name):
     first, _ = scene(0)
     r, some = RERANKERS[name], [0, 1, 7, 30]
