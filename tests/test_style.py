@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ast
 import math
+import os
 import re
 import statistics
+import subprocess
+import sys
 from pathlib import Path
 
 import jupytext
@@ -420,3 +423,20 @@ def test_the_contents_list_every_page_in_order():
     files = [c["file"] for part in toc["parts"] for c in part["chapters"]]
     pages = [f for f in files if f.startswith("notebooks/")]
     assert pages == [f"notebooks/{p.stem}" for p in PAGES]
+
+
+# The tests
+
+
+def test_tests_are_collected_in_one_order(request):
+    """Two processes share the tests by their order: no set, clock or address in it."""
+    items = request.session.items
+    paths = dict.fromkeys(str(item.path) for item in items)
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-m", "", *paths]
+    env = {**os.environ, "PYTHONHASHSEED": "1"}
+    out = subprocess.run(
+        command, cwd=REPO, env=env, capture_output=True, text=True, check=True
+    ).stdout
+    ours = [item.nodeid for item in items]
+    known = set(ours)
+    assert [line for line in out.splitlines() if line in known] == ours
