@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import HfApi
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -533,3 +534,18 @@ def test_what_is_no_such_model_is_refused(tmp_path, monkeypatch):
         TransformersCaptioner.load("nobody/no-such-model")
     with pytest.raises(BackboneError, match="cannot be loaded"):
         TransformersCaptioner.load(tmp_path)
+
+
+def test_a_lost_network_is_asked_once(monkeypatch):
+    """The loader alone asks for each of six files six times, which takes minutes."""
+    asked: list[str] = []
+
+    def no_network(api, name, **_):
+        asked.append(name)
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(HfApi, "model_info", no_network)
+    monkeypatch.setenv("RSNB_OFFLINE", "0")
+    with pytest.raises(BackboneError, match=r"no route.*network once"):
+        TransformersCaptioner.load("nobody/no-such-model")
+    assert asked == ["nobody/no-such-model"]

@@ -7,7 +7,7 @@ content (huggingface_hub issue 3643): the digests are compared here.
 import contextlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -20,7 +20,7 @@ from rsnb.cache import cache_dir
 from rsnb.errors import DataError, FileCorruptError, ParameterError, ResourceError
 from rsnb.files import read_json, receipt_path, sha256_file, write_json
 
-__all__ = ["PINNED", "Pinned", "download", "fetch", "offline"]
+__all__ = ["PINNED", "Pinned", "download", "fetch", "load_once", "offline"]
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 
@@ -53,6 +53,24 @@ def offline() -> bool:
     said = os.environ.get("RSNB_OFFLINE", ""), os.environ.get("HF_HUB_OFFLINE", "")
     true = huggingface_hub.constants.ENV_VARS_TRUE_VALUES
     return any(word.upper() in true for word in said)
+
+
+def load_once(load: Callable[[bool], Any], model: str | Path) -> Any:
+    """Return `load(local_only)` of what is here, else of what the hub has.
+
+    The hub is asked for the model first: the loaders of transformers try a lost network
+    for minutes.
+
+    Raises:
+        Exception: of the loader, of the hub's client, of its network.
+    """
+    try:
+        return load(True)
+    except OSError:
+        if offline() or Path(model).exists():
+            raise
+        huggingface_hub.HfApi().model_info(str(model), timeout=10)
+        return load(False)
 
 
 def download(

@@ -133,21 +133,13 @@ def space(name: str = "minilm", device: str = "cpu") -> TextSpace:
 
 
 def _load(name: str, device: str) -> Any:
-    from huggingface_hub import HfApi
     from sentence_transformers import SentenceTransformer
 
-    how: Any = {
-        "device": device, "model_kwargs": {"dtype": "float32", "use_safetensors": True}
-    }  # fmt: skip
+    kind = {"dtype": "float32", "use_safetensors": True}
     try:
-        try:
-            return SentenceTransformer(name, local_files_only=True, **how)
-        except OSError:
-            if hub.offline() or Path(name).exists():
-                raise
-            # Fails at once where the loader would try a lost network for a minute.
-            HfApi().model_info(name, timeout=10)
-            return SentenceTransformer(name, **how)
+        return hub.load_once(lambda here: SentenceTransformer(
+            name, device=device, local_files_only=here, model_kwargs=kind
+        ), name)  # fmt: skip
     except Exception as e:
         why = (str(e).splitlines() or [""])[0]
         raise BackboneError(

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from PIL.Image import Image
 
+from rsnb import hub
 from rsnb.errors import BackboneError, ParameterError
 from rsnb.files import read_verified, receipt_path, tree_digest
-from rsnb.hub import offline
 from rsnb.likelihood import likelihood
 from rsnb.prompts import HEAT, Answer, Prompt, apart, settle
 from rsnb.records import Record
@@ -97,22 +97,24 @@ class TransformersCaptioner:
             cuda = torch.device(device).type == "cuda"
             bf16 = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
             dtype = "bfloat16" if bf16 else "float16" if cuda else "float32"
-        known: dict[str, Any] = {
-            "revision": revision or None, "trust_remote_code": False,
-            "local_files_only": offline(),
-        }  # fmt: skip
-        try:
-            processor = AutoProcessor.from_pretrained(name, **known)
-            known |= {"use_safetensors": True, "output_loading_info": True}
+
+        def parts(here: bool) -> tuple[Any, Any]:
+            how: Any = {"revision": revision or None, "local_files_only": here}
+            how["trust_remote_code"] = False
+            processor = AutoProcessor.from_pretrained(name, **how)
+            how |= {"use_safetensors": True, "output_loading_info": True}
             auto = AutoModelForImageTextToText
-            loaded: Any = auto.from_pretrained(name, dtype=dtype, **known)
+            return processor, auto.from_pretrained(name, dtype=dtype, **how)
+
+        try:
+            processor, (net, info) = hub.load_once(parts, name)
         except Exception as e:
             raise BackboneError(
                 f"{name} cannot be loaded as an image-text-to-text model "
                 f"({type(e).__name__}: {e}). It needs a processor, safetensors and a "
-                "class in transformers; captions of other models can come from a file."
+                "class in transformers, and the network once if it is a hub name; "
+                "captions of other models can come from a file."
             ) from e
-        net, info = loaded
         if missing := sorted(info["missing_keys"]):  # transformers makes them up
             raise BackboneError(
                 f"{name}: {len(missing)} weights are not in its files "
