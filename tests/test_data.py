@@ -205,6 +205,14 @@ def test_file_of_no_layout(tmp_path, text):
         load(path, lenient=True)
 
 
+def test_a_folder_of_no_layout_says_what_one_looks_like(tmp_path):
+    with pytest.raises(DataError, match=r"holds none of: .*CSV filename,title"):
+        load(tmp_path)
+    (tmp_path / "test.csv").write_text("image,text\na.png,a lake\n")
+    with pytest.raises(DataError, match=r"holds none of: .*CSV filename,title"):
+        load(tmp_path)
+
+
 def test_torn_jsonl_line(tmp_path):
     fx.jsonl(tmp_path)
     path = tmp_path / "captions.jsonl"

@@ -10,7 +10,13 @@ import torch
 
 from rsnb import smallcaptioners as sc
 from rsnb.batches import TrainConfig
-from rsnb.errors import DataError, FileCorruptError, ParameterError, TrainingError
+from rsnb.errors import (
+    BackboneError,
+    DataError,
+    FileCorruptError,
+    ParameterError,
+    TrainingError,
+)
 from rsnb.files import receipt_path
 from rsnb.lessons import Lessons, from_captions, teach
 from rsnb.parsing import parse
@@ -159,3 +165,9 @@ def test_courses():
         sc.shipped("world-tset")
     assert sc.COURSES["world-vlm"].split == "captioner"
     assert np.all([c.split in ("captioner", "train") for c in sc.COURSES.values()])
+
+
+@pytest.mark.parametrize("name", ["world-vml", "captions.jsonl"])
+def test_a_mistyped_captioner_is_told_the_known_ones(name):
+    with pytest.raises(BackboneError, match=r"no captioner.*owner/model.*world-vlm"):
+        sc.captioner(name)

@@ -19,7 +19,7 @@ from rsnb.cards import CARDS, find, manifests, off_card
 from rsnb.errors import DataError, DataProblems, Problem
 from rsnb.files import fingerprint, read_json, receipt_path, sha256_file
 from rsnb.images import UNREADABLE, StoreReader
-from rsnb.layouts import Row, read_text
+from rsnb.layouts import LAYOUTS, Row, read_text
 from rsnb.pairs import Pairs
 from rsnb.readers import clean, read_manifest
 from rsnb.stores import locate
@@ -84,8 +84,9 @@ def load(
     if len(layouts) != 1:
         if bad:
             raise DataProblems(name, bad)
-        found = ", ".join(layouts) or "no layout that rsnb reads"
-        raise DataError(f"{path} holds {found}. Name one file, or one *.pattern.")
+        found = ", ".join(layouts) or f"none of: {', '.join(LAYOUTS)}"
+        fix = "Name one file, or one *.pattern; simplest is a CSV filename,title"
+        raise DataError(f"{path} holds {found}. {fix}. See book/own_data.md.")
     [(layout, rows)] = layouts.items()
     if name in CARDS and not bad:
         bad += off_card(name, rows)

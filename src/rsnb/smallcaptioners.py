@@ -27,7 +27,7 @@ from rsnb.captioners import (
 )
 from rsnb.captionfile import read
 from rsnb.data import load as load_data
-from rsnb.errors import ParameterError
+from rsnb.errors import BackboneError, ParameterError
 from rsnb.files import fingerprint
 from rsnb.lessons import from_captions, teach
 from rsnb.pairs import Pairs
@@ -130,8 +130,14 @@ def captioner(name: str, device: str = "cpu") -> TransformersCaptioner:
     """Return one of our captioners, or any that `TransformersCaptioner.load` takes.
 
     `real-vlm` is trained on first use, which takes its time, once.
+
+    Raises:
+        BackboneError: no such captioner, or as `TransformersCaptioner.load`.
     """
     if name not in COURSES:
+        if "/" not in name and not Path(name).is_dir():
+            what = f"no captioner {name!r}: no file, folder or owner/model, and none of"
+            raise BackboneError(f"{what} {', '.join(COURSES)}.")
         return TransformersCaptioner.load(name, device=device)
     place = folder(name)
     if not (place / "model.safetensors").is_file():
