@@ -92,7 +92,7 @@ print(f"{len(captions):,} captions describe them")
 
 # %%
 rng = np.random.default_rng(seed)
-shown = np.sort(rng.choice(len(test), 6, replace=False))
+shown = np.sort(rng.choice(len(test), min(6, len(test)), replace=False))
 plots.strip([test.image(i) for i in shown], [test.label[i] for i in shown])
 
 # %%

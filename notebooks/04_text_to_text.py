@@ -94,6 +94,7 @@ name = captioner_name or cfg.captioner
 captioner = smallcaptioners.captioner(name, device)
 prompt = smallcaptioners.prompt_of(name)
 rng = np.random.default_rng(seed)
+n_live = min(n_live, len(test))
 some = test.subset(np.sort(rng.choice(len(test), n_live, replace=False)))
 
 # %% [markdown]

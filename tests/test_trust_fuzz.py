@@ -37,6 +37,15 @@ def test_the_corpus_is_small():
     assert sum(p.stat().st_size for p in files) <= 400_000
 
 
+def test_a_longer_run_keeps_no_more(tmp_path, monkeypatch):
+    monkeypatch.setattr(fuzz, "CORPUS", tmp_path)
+    many = [k.to_bytes(3, "big") + bytes([k % 251]) * (k % 40) for k in range(9000)]
+    count, size = fuzz.shrink("answer", many)
+    assert 500 < count < 9000 and size < fuzz.MOST
+    assert (tmp_path / "answer.zip").stat().st_size <= fuzz.MOST
+    assert fuzz.kept("answer") == sorted(many, key=lambda x: (len(x), x))[:count]
+
+
 @pytest.mark.promise("P15", off=True)
 def test_without_typed_errors_the_replay_says_so(monkeypatch):
     monkeypatch.setattr(readers, "UNREADABLE", ())

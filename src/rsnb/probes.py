@@ -28,7 +28,11 @@ def learned(
     backbone: Backbone, pairs: Pairs, how: Lesson | None = None, *,
     rule: str = "guided", grid: Grid = GRID,
 ) -> Probe:  # fmt: skip
-    """Return a probe that learned from pairs; see `rsnb.cadre.qgd.learn`."""
+    """Return a probe that learned from pairs; see `rsnb.cadre.qgd.learn`.
+
+    Without `how`, a set smaller than a batch is one batch.
+    """
+    how = how or Lesson(batch=min(Lesson.batch, len(pairs)))
     views, txt = look(backbone, pairs, grid), embed_texts(backbone, pairs.captions)
     plain = Probe.plain(txt.shape[1], views.emb.shape[1], rule)
     return learn(plain, txt, views.emb, pairs.gt, how)
@@ -43,9 +47,8 @@ def make(backbone: Backbone, pairs: Pairs, path: Path) -> Probe:
     """Let a probe learn from a data set, all splits given, and save it."""
     split = "captioner" if "captioner" in pairs.split else "train"
     own = pairs.where(split).with_pixels()
-    data = own.source.get("sha256")
-    made = learned(backbone, own)
-    made.save(path, weights=backbone.digest, images=len(own), split=split, data=data)
+    facts = {"images": len(own), "split": split, "data": own.source.get("sha256")}
+    learned(backbone, own).save(path, weights=backbone.digest, **facts)
     return Probe.load(path)
 
 

@@ -126,10 +126,12 @@ def seed_table(names: Sequence[str]) -> list[dict[str, Any]]:
 def page(folder: str, name: str, numbers: Mapping[str, Any], **more: Any) -> None:
     """Glue a page's numbers, and write them to `build/results/<folder>/<name>.json`.
 
-    `folder` is the profile's name; `more` are JSON-able figures for the file alone.
+    `folder` is the profile's name; `more` are JSON-able figures for the file alone. A
+    number that is NaN was not measured for this profile: the file leaves it out.
     """
     path = root() / "build" / "results" / folder / f"{name}.json"
-    write_json(path, _plain({**numbers, **more}))
+    measured = {k: v for k, v in numbers.items() if v == v}
+    write_json(path, _plain({**measured, **more}))
     glue(**numbers)
 
 
