@@ -470,8 +470,8 @@ def show(t):
     print(fill(f"“{told.query}”, {told.calls} calls. New: {told.rewritten}"))
     images = [test.image(int(told.rows[k])) for k in best]
     display(plots.strip(images, [*labels.values()], [k == own for k in best]))
-    asked = [k for k in best if k < told.calls]
-    return grid([told.words[k] for k in asked], [labels[k] for k in asked])
+    said = [(told.words[k], labels[k]) for k in best if k < told.calls]
+    return grid(*zip(*said, strict=True)) if said else "no image was asked"
 
 
 # %% [markdown]
