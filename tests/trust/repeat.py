@@ -23,7 +23,8 @@ SLOW = """
     bench_peers bench_scaling bench_search benchmarks book browser captioner_speed
     captioners cli colab ddp environment explorers findings gpu jupyterlab kin landing
     localindex lora methods notebooks own_pages real_data real_text reproduce rrsitr
-    runner scale smallvlm sweep train trust_captions trust_runs vlm walk widgets witnesses world
+    runner scale smallvlm sweep train trust_captions trust_runs vlm walk widgets
+    witnesses world
 """.split()
 SELECT = [
     "tests", "-p", "no:cacheprovider", *(f"--ignore=tests/test_{n}.py" for n in SLOW)
