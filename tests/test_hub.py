@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import re
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import MappingProxyType
@@ -236,3 +238,12 @@ def test_fetched_parquet_loads_by_name(server, tmp_path, monkeypatch):
     pairs = load(hub.fetch("toy", tmp_path / "cache"))
     assert pairs.has_pixels.all() and pairs.source["layout"] == "hub parquet"
     assert os.environ["HF_ENDPOINT"] == server.url
+
+
+def test_fetch_says_offline_in_a_process_of_its_own(tmp_path):
+    """Here another module has loaded the hub client's parts; the command has not."""
+    env = {**os.environ, "RSNB_OFFLINE": "1", "RSNB_CACHE": str(tmp_path)}
+    command = [sys.executable, "-m", "rsnb", "fetch", "rsicd"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "offline mode forbids" in done.stderr and "Traceback" not in done.stderr

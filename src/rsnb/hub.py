@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import huggingface_hub
+import huggingface_hub.constants  # by name: not there until something imports it
 from huggingface_hub.errors import HfHubHTTPError
 
 from rsnb.cache import cache_dir
