@@ -74,7 +74,8 @@ class TransformersCaptioner:
         Args:
             name: such as `"llava-hf/llava-1.5-7b-hf"`, or a folder, where weight files
                 with a receipt beside them are verified.
-            revision: commit on the hub; a folder's is the digest of its files.
+            revision: commit on the hub; else what is cached, else the newest. A
+                folder's is the digest of its files.
             device: where to put the weights.
             dtype: `"auto"` is float32 on CPU, else bfloat16, or float16 without it.
             batch: prompts in one call of the model.
