@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 from pathlib import Path
 
 import pytest
 
 from rsnb import profiles, runner
-from rsnb.world.describe import describe
-from rsnb.world.render import render
-from rsnb.world.scene import sample
+from toy import scenes
 
 REPO = Path(__file__).resolve().parents[1]
 PAGES = sorted(p.stem for p in REPO.glob("notebooks/[0-9][0-9]_*.ipynb"))
@@ -34,13 +31,7 @@ def mine(tmp_path_factory):
     """Return the profile of a folder of images with one CSV for each split."""
     folder = tmp_path_factory.mktemp("mine")
     for split, n in SIZES.items():
-        with (folder / f"{split}.csv").open("w", newline="", encoding="utf-8") as f:
-            rows = csv.writer(f)
-            rows.writerow(["filename", "title"])
-            for i in range(n):
-                name, scene = f"{split}_{i:02}.png", sample(split, i)
-                render(scene).save(folder / name)
-                rows.writerows([name, c.text] for c in describe(scene)[:2])
+        scenes(folder, folder / f"{split}.csv", n, split, each=2)
     which = profiles.get(str(folder))
     yield which
     for part in ("run", "results", "failed"):

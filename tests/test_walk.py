@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 import runpy
 import shlex
@@ -12,9 +11,7 @@ import pytest
 import torch
 
 from rsnb.cli import main
-from rsnb.world.describe import describe
-from rsnb.world.render import render
-from rsnb.world.scene import sample
+from toy import scenes
 
 PAGE = Path(__file__).resolve().parents[1] / "book" / "own_data.md"
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```$", re.M | re.S)
@@ -32,13 +29,7 @@ def home(tmp_path_factory):
     """Return a folder with `mine/` and `captions.csv`, as the page describes it."""
     home = tmp_path_factory.mktemp("walk")
     (home / "mine").mkdir()
-    with (home / "captions.csv").open("w", newline="", encoding="utf-8") as f:
-        rows = csv.writer(f)
-        rows.writerow(["filename", "title"])
-        for i in range(40):
-            scene = sample("train", i)
-            render(scene).save(home / "mine" / f"scene_{i:02}.png")
-            rows.writerows([f"scene_{i:02}.png", c.text] for c in describe(scene))
+    scenes(home / "mine", home / "captions.csv", 40)
     return home
 
 

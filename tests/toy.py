@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -12,6 +14,9 @@ from rsnb.backbones import Backbone
 from rsnb.pairs import Pairs
 from rsnb.recipes import Recipe
 from rsnb.train import TrainConfig
+from rsnb.world.describe import describe
+from rsnb.world.render import render
+from rsnb.world.scene import sample
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 180, 60), "blue": (40, 60, 220)}
 SIDES = ("left", "right", "top", "bottom")
@@ -33,6 +38,19 @@ class Squares:
         ]
         image[y * third : (y + 1) * third, x * third : (x + 1) * third] = colour
         return Image.fromarray(image)
+
+
+def scenes(
+    images: Path, table: Path, n: int, split: str = "train", each: int | None = None
+) -> None:
+    """Draw n scenes of the world, and list `each` (else all) captions in a CSV."""
+    with table.open("w", newline="", encoding="utf-8") as f:
+        rows = csv.writer(f)
+        rows.writerow(["filename", "title"])
+        for i in range(n):
+            name, scene = f"{split}_{i:03}.png", sample(split, i)
+            render(scene).save(images / name)
+            rows.writerows([name, c.text] for c in describe(scene)[:each])
 
 
 def squares(n: int = 48, split: str = "train") -> Pairs:
